@@ -1,0 +1,9 @@
+"""The lab: a guest with a real kernel, to run OOMs in.
+
+Belongs here: finding a kernel, building an initramfs, running QEMU, making real OOM reports.
+Must not know: the package `oompolicy`; the lab only carries it into a guest.
+"""
+
+
+class LabError(Exception):
+    """The lab cannot do what was asked; the text says what, why, and what to do."""

@@ -1,0 +1,31 @@
+#!/bin/busybox sh
+# PID 1 of a guest. It mounts what a Linux system has, runs /lab/script as root and sends the results out.
+# The serial ports: ttyS0 the kernel's console, ttyS1 the script's stdout, ttyS2 its stderr, ttyS3 a tar of
+# `status` (the script's exit status) and `out` (what it left in /out).
+/bin/busybox --install -s /bin
+mkdir -p /proc /sys /dev /out /root /run /tmp
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs -o size=64m tmpfs /tmp
+for port in 1 2 3; do stty -F /dev/ttyS$port raw -echo; done
+echo +memory > /sys/fs/cgroup/cgroup.subtree_control
+
+# Words of the command line that the kernel does not know become variables of this shell.
+if [ -n "$lab_swap" ]; then
+    tries=0
+    until [ -b /dev/nvme0n1 ] || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+    mkswap /dev/nvme0n1 > /dev/null && swapon /dev/nvme0n1
+fi
+
+export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8
+cd /root
+sh /lab/script < /dev/null > /dev/ttyS1 2> /dev/ttyS2
+echo $? > /lab/status
+mkdir /lab/results
+mv /lab/status /out /lab/results
+tar -C /lab/results -cf /dev/ttyS3 status out
+poweroff -f

@@ -1,0 +1,94 @@
+"""Debian's cloud kernels, unpacked into a cache and never installed.
+
+Belongs here: from a series ("6.12") to a bootable kernel, by way of apt-cache, apt-get download and dpkg -x.
+Must not know: QEMU, or what a kernel is wanted for.
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import LabError
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
+SERIES = ("6.12", "6.1")  # newest first; what Debian 12 and its updates offer
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A bootable kernel; `root` is the unpacked package (boot/, lib/modules/), None for a bare image."""
+
+    release: str
+    vmlinuz: Path
+    root: Path | None = None
+
+
+def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
+    """The kernel of a series ("6.12"), or the image at a path ("build/bzImage").
+
+    A series is looked for in the cache first; remove its folder there to move on to a newer version.
+    Raises LabError when there is none to be had.
+    """
+    if "/" in wanted:
+        image = Path(wanted)
+        if not image.is_file():
+            raise LabError(f"{image}: no such kernel image: name a vmlinuz, or a series: {', '.join(SERIES)}")
+        return Kernel(release=image.name, vmlinuz=image)
+    folder = cache / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    cached = newest((path.name for path in folder.iterdir()), wanted)
+    return unpacked(folder / (cached or download(wanted, folder)))
+
+
+def newest(names: Iterable[str], series: str) -> str | None:
+    """The newest release of a series among names; a package's name counts without its "linux-image-".
+
+    >>> newest(["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64"], "6.1")
+    '6.1.0-56-cloud-amd64'
+    >>> newest(["linux-image-6.12.117+deb12-cloud-amd64-dbg", "linux-image-6.12-cloud-amd64"], "6.12") is None
+    True
+    """
+    release = re.compile(rf"(?:linux-image-)?({re.escape(series)}\.\d+(?:[-+][a-z0-9]+)*-cloud-amd64)")
+    matches = [match[1] for name in names if (match := release.fullmatch(name))]
+    return max(matches, key=lambda found: [int(number) for number in re.findall(r"\d+", found)], default=None)
+
+
+def download(series: str, folder: Path) -> str:
+    """Fetch and unpack the newest kernel of a series below `folder`; its release."""
+    names = run("apt-cache", "search", "--names-only", rf"^linux-image-{re.escape(series)}\..*-cloud-amd64$")
+    release = newest((line.split(" ", 1)[0] for line in names.splitlines()), series)
+    if release is None:
+        raise LabError(
+            f"kernel {series}: apt-cache knows no linux-image-{series}.*-cloud-amd64: "
+            f"run apt-get update, or ask for one of {', '.join(SERIES)}"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as work:
+        run("apt-get", "download", f"linux-image-{release}", cwd=Path(work))
+        (package,) = Path(work).glob("*.deb")
+        run("dpkg", "-x", str(package), f"{work}/root")
+        shutil.rmtree(folder / release, ignore_errors=True)
+        Path(work, "root").rename(folder / release)
+    return release
+
+
+def unpacked(root: Path) -> Kernel:
+    """The kernel in an unpacked package."""
+    vmlinuz = root / "boot" / f"vmlinuz-{root.name}"
+    if not vmlinuz.is_file():
+        raise LabError(f"{root}: holds no boot/{vmlinuz.name}: remove the folder, it will be fetched again")
+    return Kernel(release=root.name, vmlinuz=vmlinuz, root=root)
+
+
+def run(*command: str, cwd: Path | None = None) -> str:
+    """The output of a command; LabError with its last complaint when it fails."""
+    try:
+        return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError as error:
+        raise LabError(f"{command[0]}: not found: the lab needs Debian's apt and dpkg") from error
+    except subprocess.CalledProcessError as error:
+        complaint = (str(error.stderr).strip().splitlines() or ["no message"])[-1]
+        raise LabError(f"{' '.join(command)}: {complaint}: run apt-get update and try again") from error
