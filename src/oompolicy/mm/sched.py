@@ -1,0 +1,82 @@
+"""What the selection reads of a task: struct task_struct, its signal_struct and its mm_struct.
+
+Belongs here: the fields and the questions the kernel asks of one task. Must not know: how they were read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from oompolicy.mm.memcontrol import MemCgroup
+
+OOM_SCORE_ADJ_MIN: Final = -1000  # include/uapi/linux/oom.h
+OOM_SCORE_ADJ_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Mm:
+    """struct mm_struct, the counters that oom_badness() adds up; all in pages.
+
+    rss_pages is get_mm_rss(): anon + file + shmem. The three parts are None where a source knows only the
+    sum (OOM reports before "mm/oom_kill: ... rss_anon" columns). Page tables count mm_pgtables_bytes() in pages.
+    """
+
+    rss_pages: int
+    swap_pages: int = 0
+    pgtables_pages: int = 0
+    rss_anon_pages: int | None = None
+    rss_file_pages: int | None = None
+    rss_shmem_pages: int | None = None
+    total_vm_pages: int | None = None
+    oom_skip: bool = False  # MMF_OOM_SKIP: already reaped, nothing left to free
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One process as the selection sees it: the thread find_lock_task_mm() would return.
+
+    pid is that thread's, tgid the process's; they differ where the leader has exited and lives on in its threads.
+    mm is None for kernel threads and for processes whose threads have all let go of their memory.
+    start_time_ns counts from boot (CLOCK_BOOTTIME), None where the source has none. A mask of nodes is None
+    where it is unknown or does not bind.
+    """
+
+    pid: int
+    comm: str
+    mm: Mm | None
+    tgid: int | None = None
+    ppid: int | None = None
+    uid: int = 0
+    oom_score_adj: int = 0
+    memcg: MemCgroup | None = None
+    start_time_ns: int | None = None
+    value: int | None = None
+    is_kthread: bool = False
+    in_vfork: bool = False
+    is_oom_victim: bool = False  # tsk_is_oom_victim(): killed by the OOM killer, not gone yet
+    is_exiting: bool = False  # a fatal signal pending, or PF_EXITING with no thread left
+    oom_task_origin: bool = False  # swapoff, KSM unmerge: asks to be killed first
+    has_cap_sys_admin: bool | None = None  # None: taken from uid 0
+    mems_allowed: frozenset[int] | None = None
+    mempolicy_nodes: frozenset[int] | None = None
+
+    @property
+    def process_id(self) -> int:
+        """The tgid, what user space calls the pid."""
+        return self.pid if self.tgid is None else self.tgid
+
+    def same_process(self, pid: int) -> bool:
+        """Does this pid name the process, by its thread or by its leader?"""
+        return pid in (self.pid, self.process_id)
+
+
+def is_global_init(task: Task) -> bool:
+    """C: static inline int is_global_init(struct task_struct *tsk), include/linux/sched.h."""
+    return task.process_id == 1
+
+
+def tsk_is_oom_victim(task: Task) -> bool:
+    """C: static inline bool tsk_is_oom_victim(struct task_struct *tsk), include/linux/oom.h."""
+    return task.is_oom_victim

@@ -1,0 +1,123 @@
+"""@policy: a Python function becomes a named policy with parameters and a preselection.
+
+Belongs here: the Policy object and how its module's constants are changed. Must not know: files, points, kernels.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from oompolicy.errors import PolicyError
+from oompolicy.policy.verdict import Verdict
+from oompolicy.policy.view import Memcg, OomControl, Task
+
+PolicyFunction: TypeAlias = Callable[[Task, OomControl], "int | Verdict"]
+Preselection: TypeAlias = Callable[[Sequence[Task], OomControl], Iterable["Task | Memcg"]]
+Parameter: TypeAlias = "int | str | tuple[int | str, ...]"
+
+
+class Policy:
+    """A function that ranks one task of one OOM, under a name.
+
+    function(task, oc) returns a score in pages, higher dies, or KILL, DEFER, SPARE. The upper-case constants of its
+    module (int, str, tuples of these) are its parameters. A preselection, where there is one, names the tasks
+    and memcgs that go first; it runs in user space, before the OOM, and sees all candidates.
+    """
+
+    def __init__(self, function: PolicyFunction) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", "policy")
+        self.preselection: Preselection | None = None
+
+    def __call__(self, task: Task, oc: OomControl) -> int | Verdict:
+        """The policy's answer for one task."""
+        return self.function(task, oc)
+
+    def __repr__(self) -> str:
+        return f"<policy {self.name}>"
+
+    @property
+    def doc(self) -> str:
+        """Its docstring; empty where it has none."""
+        return self.function.__doc__ or ""
+
+    @property
+    def source_path(self) -> str | None:
+        """The file it was read from; None for a function without code of its own."""
+        code = getattr(self.function, "__code__", None)
+        return None if code is None else str(code.co_filename)
+
+    def preselects(self, preselection: Preselection) -> Preselection:
+        """Mark a function of (candidates, oc) that names the tasks and memcgs to go first."""
+        self.preselection = preselection
+        return preselection
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The upper-case constants of its module, by name."""
+        found = getattr(self.function, "__globals__", {})
+        return {name: value for name, value in found.items() if name.isupper() and _is_parameter(value)}
+
+    def with_parameters(self, values: Mapping[str, object]) -> Policy:
+        """The same policy with other constants; the original is unchanged.
+
+        Raises PolicyError where a name is not a parameter, or a value is not of the parameter's type.
+        """
+        if not values:
+            return self
+        known = self.parameters
+        for name, value in values.items():
+            if name not in known:
+                offered = ", ".join(sorted(known)) or "none"
+                raise PolicyError(f"policy {self.name}", f"has no parameter {name}", f"its parameters: {offered}")
+            if not _is_parameter(value) or type(value) is not type(known[name]):
+                wanted = type(known[name]).__name__
+                raise PolicyError(
+                    f"policy {self.name}", f"parameter {name} cannot be {value!r}", f"it takes a {wanted}"
+                )
+        rebound = _rebind(self.function, values)
+        changed = Policy(rebound["function"])
+        changed.name = self.name
+        if self.preselection is not None:
+            changed.preselection = _rebind(self.preselection, values)["function"]
+        return changed
+
+
+def policy(function: PolicyFunction) -> Policy:
+    """Mark a function (task, oc) -> score or verdict as a policy.
+
+    >>> @policy
+    ... def biggest_resident(task: Task, oc: OomControl) -> int | Verdict:
+    ...     return task.rss
+    >>> biggest_resident.name
+    'biggest_resident'
+    """
+    return Policy(function)
+
+
+def _is_parameter(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(isinstance(item, int | str) for item in value)
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _rebind(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, types.FunctionType]:
+    """The function, and those of its module that it may call, reading constants from a changed copy of the module."""
+    assert isinstance(function, types.FunctionType)
+    original = function.__globals__
+    changed: dict[str, object] = {**original, **values}
+    for name, item in original.items():
+        if isinstance(item, types.FunctionType) and item.__globals__ is original:
+            changed[name] = _with_globals(item, changed)
+    return {"function": _with_globals(function, changed)}
+
+
+def _with_globals(function: types.FunctionType, changed: dict[str, object]) -> types.FunctionType:
+    copy = types.FunctionType(
+        function.__code__, changed, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__doc__ = function.__doc__
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -1,0 +1,55 @@
+"""One frozen instant of a machine.
+
+Belongs here: the kernel's state with what is known of its taking, and picking a scope in it.
+Must not know: how it was read or written, policies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oompolicy.errors import GoneError
+from oompolicy.mm.memcontrol import MemCgroup
+from oompolicy.mm.oom import Kernel, OomControl
+from oompolicy.mm.sched import Task
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The kernel's state at one instant.
+
+    taken_boottime_ns is CLOCK_BOOTTIME, for ages; taken_unix_ns the wall clock, for people. missing says in words
+    what could not be read. hierarchy is "v1", "v2" or None where there is no memory controller.
+    """
+
+    kernel: Kernel
+    page_size_bytes: int = 4096
+    taken_boottime_ns: int | None = None
+    taken_unix_ns: int | None = None
+    kernel_release: str | None = None
+    hostname: str | None = None
+    hierarchy: str | None = None
+    missing: tuple[str, ...] = ()
+
+    def oom_control(self, scope: str | None = None) -> OomControl:
+        """An OOM of the whole machine, or of the memcg at a path ("/system.slice/db.service").
+
+        Raises GoneError where no such memcg is in the snapshot.
+        """
+        if scope is None or scope.strip("/") == "":
+            return OomControl(self.kernel)
+        return OomControl(self.kernel, memcg=self.memcg(scope))
+
+    def memcg(self, path: str) -> MemCgroup:
+        """The memcg at a path from the hierarchy's root. Raises GoneError where there is none."""
+        found = self.kernel.memcg("/" + path.strip("/"))
+        if found is None:
+            raise GoneError(f"cgroup {path}", "does not exist here", "name it from the root, like /system.slice")
+        return found
+
+    def task(self, pid: int) -> Task:
+        """The process of that pid. Raises GoneError where there is none."""
+        for task in self.kernel.tasks:
+            if task.same_process(pid):
+                return task
+        raise GoneError(f"pid {pid}", "no such process", "it has ended, or never was; `oompolicy rank` lists them")
