@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from oompolicy.errors import PolicyError
 from oompolicy.policy.verdict import Verdict
@@ -22,8 +22,8 @@ class Policy:
     """A function that ranks one task of one OOM, under a name.
 
     function(task, oc) returns a score in pages, higher dies, or KILL, DEFER, SPARE. The upper-case constants of its
-    module (int, str, tuples of these) are its parameters. A preselection, where there is one, names the tasks
-    and memcgs that go first; it runs in user space, before the OOM, and sees all candidates.
+    module (int, str, tuples of these) that are not Final are its parameters. A preselection, where there is one,
+    names the tasks and memcgs that go first; it runs in user space, before the OOM, and sees all candidates.
     """
 
     def __init__(self, function: PolicyFunction) -> None:
@@ -56,9 +56,19 @@ class Policy:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """The upper-case constants of its module, by name."""
-        found = getattr(self.function, "__globals__", {})
-        return {name: value for name, value in found.items() if name.isupper() and _is_parameter(value)}
+        """The upper-case constants of its module, by name; those annotated Final are nobody's to change."""
+        found: dict[str, object] = getattr(self.function, "__globals__", {})
+        annotations = found.get("__annotations__")
+        fixed = (
+            {name for name, kind in annotations.items() if "Final" in str(kind)}
+            if isinstance(annotations, dict)
+            else set()
+        )
+        return {
+            name: value
+            for name, value in found.items()
+            if name.isupper() and name not in fixed and _is_parameter(value)
+        }
 
     def with_parameters(self, values: Mapping[str, object]) -> Policy:
         """The same policy with other constants; the original is unchanged.
@@ -97,7 +107,7 @@ def policy(function: PolicyFunction) -> Policy:
     return Policy(function)
 
 
-def _is_parameter(value: object) -> bool:
+def _is_parameter(value: object) -> TypeGuard[Parameter]:
     if isinstance(value, tuple):
         return all(isinstance(item, int | str) for item in value)
     return isinstance(value, int | str) and not isinstance(value, bool)
