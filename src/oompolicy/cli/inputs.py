@@ -1,0 +1,105 @@
+"""The options that several commands take, and what they stand for.
+
+Belongs here: reading a snapshot, a policy, a scope and a table of values as a command line names them.
+Must not know: what a command does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from oompolicy.assign import assigned
+from oompolicy.cli.render import print_note
+from oompolicy.config import load_config
+from oompolicy.errors import Place, PolicyError
+from oompolicy.policy.api import Policy
+from oompolicy.policy.decision import Decision
+from oompolicy.policy_file import load_policy
+from oompolicy.snapshot import Snapshot
+from oompolicy.sources.live import live_snapshot
+from oompolicy.sources.recording import read_recording
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def policy_options(default: str | None = "kernel_default") -> Callable[[Function], Function]:
+    """--policy and --param."""
+
+    def decorate(function: Function) -> Function:
+        function = click.option(
+            "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the policy."
+        )(function)
+        return click.option(
+            "--policy",
+            "-p",
+            "policy_name",
+            default=default,
+            metavar="P",
+            show_default=default is not None,
+            help="A built-in policy, or file.py[:name].",
+        )(function)
+
+    return decorate
+
+
+def snapshot_options(function: Function) -> Function:
+    """--snapshot and --config."""
+    function = click.option(
+        "--config", "config_path", type=click.Path(path_type=Path), help="Take values from its [[assign]] table."
+    )(function)
+    return click.option(
+        "--snapshot", "snapshot_path", type=click.Path(path_type=Path), help="A recording, instead of this machine now."
+    )(function)
+
+
+scope_option = click.option(
+    "--scope", metavar="CGROUP", help="The memcg that runs out, as a path from the root; default: the whole machine."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def taken_snapshot(snapshot_path: Path | None, config_path: Path | None) -> Snapshot:
+    """The recording of a file, or this machine now, with the configured values; what is missing is said on stderr."""
+    snapshot = live_snapshot() if snapshot_path is None else read_recording(snapshot_path)
+    for sentence in snapshot.missing:
+        print_note(sentence)
+    config = load_config(config_path)
+    return assigned(snapshot, config.assign)
+
+
+def named_policy(name: str | None, parameters: tuple[str, ...]) -> Policy | None:
+    """The policy of --policy and --param; None where no policy was named."""
+    return None if name is None else load_policy(name, parameters)
+
+
+def scope_path(scope: str | None) -> str | None:
+    """A cgroup as its path from the root: /sys/fs/cgroup and a v1 controller's folder in front are left out."""
+    if scope is None:
+        return None
+    for mount in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+        if scope == mount or scope.startswith(mount + "/"):
+            return scope.removeprefix(mount) or "/"
+    return scope
+
+
+def refuse_faults(policy: Policy | None, decision: Decision) -> None:
+    """Raise PolicyError for a policy that faulted, once its answer has been shown: no script may take it for sound."""
+    if policy is None or not decision.faults:
+        return
+    first = decision.faults[0]
+    asked = len(decision.candidates)
+    who = "its preselection" if first.task is None else f"{first.task.comm} ({first.task.process_id})"
+    place = Place(policy.source_path or policy.name, first.line)
+    if first.line is not None and policy.source_path is not None and Path(policy.source_path).is_file():
+        lines = Path(policy.source_path).read_text(errors="replace").splitlines()
+        place = replace(place, text=lines[first.line - 1])
+    raise PolicyError(
+        place,
+        f"policy {policy.name} faulted for {len(decision.faults)} of {asked} tasks, first for {who}: {first.why}",
+        "each fault counted as DEFER; `oompolicy check` shows them all",
+    )
