@@ -13,6 +13,7 @@ from oompolicy.mm.oom_kill import OomEnd, constrained_alloc, oom_badness, out_of
 from oompolicy.mm.rules import NEWEST, RootBonus, Rules, Ties
 from oompolicy.mm.sched import Mm, Task
 from oompolicy.snapshot import Snapshot
+
 from worlds import machine, memcg, task, with_rules
 
 

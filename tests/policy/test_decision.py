@@ -14,6 +14,7 @@ from oompolicy.mm.sched import Mm
 from oompolicy.policy.decision import decide
 from oompolicy.policy_limit import call_limit
 from oompolicy.snapshot import Snapshot
+
 from worlds import MemcgSpec, TaskSpec, machine, memcg, task
 
 

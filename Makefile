@@ -1,0 +1,53 @@
+# The front door: `make run` shows a real OOM with and without a policy, `make test` proves the rest.
+# Everything is set up in .venv; as root on Debian, missing Debian packages are installed first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat pyproject.toml scripts/setup | cksum | cut -d' ' -f1)
+
+.PHONY: help run check test test-guest bench format clean
+
+help:
+	@echo "make run         set up, then a real, contained OOM, with and without a policy"
+	@echo "make check       ruff, mypy, import contracts, unit tests, doctests"
+	@echo "make test        that, real OOMs in memcgs of our own (root), and the core of the guest tests"
+	@echo "make test-guest  all guest tests"
+	@echo "make bench       the measurements that the documents quote"
+	@echo "make format      ruff format and fixes"
+
+$(READY): pyproject.toml scripts/setup
+	PYTHON=$(PYTHON) scripts/setup $(VENV)
+	@touch $@
+
+run: $(READY)
+	$(BIN)/oompolicy demo
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not root and not guest"
+
+test: $(READY)
+	scripts/setup --real $(VENV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not guest or guest_core"
+
+test-guest: $(READY)
+	scripts/setup --real $(VENV)
+	$(BIN)/pytest -m guest
+
+bench: $(READY)
+	for each in bench/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
