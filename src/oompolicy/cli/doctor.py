@@ -10,7 +10,7 @@ import click
 from oompolicy.backends import choose_backend
 from oompolicy.cli.inputs import json_option
 from oompolicy.cli.render import Column, print_json, print_line, print_table
-from oompolicy.sources.offers import can_write_oom_score_adj, offers
+from oompolicy.sources.offers import offers
 
 COLUMNS = (Column("WHAT"), Column("OK"), Column("FOUND", is_wide=True), Column("WHAT TO DO", is_wide=True))
 
@@ -20,7 +20,7 @@ COLUMNS = (Column("WHAT"), Column("OK"), Column("FOUND", is_wide=True), Column("
 def doctor(as_json: bool) -> None:
     """What this machine offers to an OOM policy, what is in the way, and which backend `run --backend auto` takes."""
     found = list(offers())
-    backend = choose_backend(can_write_oom_score_adj())
+    backend = choose_backend()
     if as_json:
         for offer in found:
             print_json({"what": offer.what, "ok": offer.state.value, "found": offer.found, "todo": offer.todo})

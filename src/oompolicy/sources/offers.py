@@ -18,7 +18,6 @@ from oompolicy.sources.cgroup_value import USER_NAME
 
 # Daemons that kill by themselves when memory gets short: two judges, and neither knows of the other.
 OTHER_KILLERS = ("earlyoom", "systemd-oomd", "oomd", "nohang", "nohang-desktop")
-CAP_SYS_ADMIN = 21
 CAP_SYS_RESOURCE = 24
 
 
@@ -53,9 +52,12 @@ def offers(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Iterator[Off
     yield _other_killers(proc)
 
 
-def can_write_oom_score_adj(proc: Path = Path("/proc")) -> bool:
-    """May this process lower another's oom_score_adj (CAP_SYS_RESOURCE), and is it root?"""
-    return os.geteuid() == 0 and _has_capability(proc, CAP_SYS_RESOURCE)
+def can_lower_oom_score_adj(proc: Path = Path("/proc")) -> bool:
+    """May this process write less to another's oom_score_adj than it has (CAP_SYS_RESOURCE)?
+
+    C: __set_oom_adj(), fs/proc/base.c: without it only values from oom_score_adj_min up are taken.
+    """
+    return _has_capability(proc, CAP_SYS_RESOURCE)
 
 
 def _has_capability(proc: Path, number: int) -> bool:
@@ -67,13 +69,15 @@ def _has_capability(proc: Path, number: int) -> bool:
 
 def _privilege(proc: Path) -> Offer:
     if os.geteuid() != 0:
-        return Offer("root", State.BAD, f"uid {os.geteuid()}: can look, not act", "run as root to put a policy in force")
-    if not _has_capability(proc, CAP_SYS_RESOURCE):
         return Offer(
-            "root", State.BAD, "root without CAP_SYS_RESOURCE: cannot lower oom_score_adj", "grant it to the container"
+            "root", State.BAD, f"uid {os.geteuid()}: can look, not act", "run as root to put a policy in force"
         )
-    admin = _has_capability(proc, CAP_SYS_ADMIN)
-    return Offer("root", State.GOOD, "may write oom_score_adj" + ("" if admin else "; no CAP_SYS_ADMIN"))
+    if not can_lower_oom_score_adj(proc):
+        return Offer(
+            "root", State.CARE, "root without CAP_SYS_RESOURCE: may raise oom_score_adj, not lower it",
+            "grant it to the container, for orderings that raising alone cannot hold",
+        )  # fmt: skip
+    return Offer("root", State.GOOD, "may write oom_score_adj")
 
 
 def _memory_controller(hierarchy: Hierarchy | None) -> Iterator[Offer]:
@@ -87,9 +91,7 @@ def _memory_controller(hierarchy: Hierarchy | None) -> Iterator[Offer]:
     if hierarchy.version == "v2":
         control = hierarchy.directory / "cgroup.subtree_control"
         if control.exists() and "memory" not in control.read_text().split():
-            yield Offer(
-                "memcgs", State.BAD, "no child cgroup has a memory account", f"echo +memory > {control}"
-            )
+            yield Offer("memcgs", State.BAD, "no child cgroup has a memory account", f"echo +memory > {control}")
     try:
         os.getxattr(hierarchy.directory, USER_NAME)
     except OSError as error:
