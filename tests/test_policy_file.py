@@ -55,12 +55,9 @@ def test_a_file_without_a_policy(folder: Path) -> None:
 
 
 def test_a_syntax_error_shows_its_place(folder: Path) -> None:
-    error = refused(
-        written(folder, HEAD + "@policy\ndef mine(task, oc):\n    return KILL if task.pid = 1 else DEFER\n")
-    )
-    assert error.what.endswith("mine.py:4:20")
-    assert error.excerpt.splitlines()[0] == "    return KILL if task.pid = 1 else DEFER"
-    assert error.excerpt.splitlines()[1].index("^") == 4 + len("return KILL if ")
+    error = refused(written(folder, HEAD + "@policy\ndef mine(task, oc)\n    return KILL\n"))
+    assert error.what.endswith("mine.py:3:19")
+    assert error.excerpt.splitlines() == ["    def mine(task, oc)", " " * 22 + "^"]
 
 
 def test_what_a_file_raises_shows_its_line(folder: Path) -> None:

@@ -25,7 +25,6 @@ from oompolicy.mm.memcontrol import ancestors
 from oompolicy.mm.sched import Task
 from oompolicy.policy.decision import Candidate, Decision, decide
 from oompolicy.policy_limit import call_limit
-from oompolicy.snapshot import Snapshot
 
 RUNNERS_UP = 5
 
@@ -59,13 +58,13 @@ def explain(
     task = snapshot.task(pid)
     scopes = [scope_path(scope)] if scope is not None else list(_scopes(task))
     if not as_json:
-        print_line(f"{task.comm} ({task.process_id}): {_memory(task)}")
+        print_line(f"{task.comm} ({task.process_id}): {_memory(task, snapshot.page_size_bytes)}")
     for path in scopes:
         decision = decide(snapshot.oom_control(path), policy, snapshot.taken_boottime_ns, call_limit())
         if as_json:
             print_json(_as_json(task, path, decision))
         else:
-            _print(snapshot, task, path, decision)
+            _print(task, path, decision, snapshot.page_size_bytes)
         refuse_faults(policy, decision)
 
 
@@ -77,12 +76,14 @@ def _scopes(task: Task) -> Iterator[str | None]:
         yield from (path for path in reversed(limited) if path != "/")
 
 
-def _memory(task: Task) -> str:
+def _memory(task: Task, page_size_bytes: int) -> str:
     if task.mm is None:
         return "no memory of its own"
     mm = task.mm
-    parts = f"{mib(mm.rss_pages)} MiB resident, {mib(mm.swap_pages)} swapped, {mib(mm.pgtables_pages)} of page tables"
-    return f"{parts}, oom_score_adj {task.oom_score_adj}"
+    resident, swapped, tables = (
+        mib(pages, page_size_bytes) for pages in (mm.rss_pages, mm.swap_pages, mm.pgtables_pages)
+    )
+    return f"{resident} MiB resident, {swapped} swapped, {tables} of page tables, oom_score_adj {task.oom_score_adj}"
 
 
 def _find(task: Task, decision: Decision) -> Candidate | None:
@@ -108,10 +109,11 @@ def _verdict(task: Task, decision: Decision) -> str:
     return f"would not be chosen: rank {found.rank} of {len(decision.candidates)}, {ahead} points behind the victim"
 
 
-def _print(snapshot: Snapshot, task: Task, path: str | None, decision: Decision) -> None:
+def _print(task: Task, path: str | None, decision: Decision, page_size_bytes: int) -> None:
     where = "the whole machine" if path is None else path
+    size = mib(decision.totalpages, page_size_bytes)
     print_line("")
-    print_line(f"When {where} runs out ({mib(decision.totalpages)} MiB with swap), it {_verdict(task, decision)}.")
+    print_line(f"When {where} runs out ({size} MiB with swap), it {_verdict(task, decision)}.")
     found = _find(task, decision)
     if found is not None:
         print_line(f"  {_arithmetic(found, decision.totalpages)}")

@@ -44,13 +44,14 @@ def get(
         for memcg in found:
             print_json(_as_json(memcg))
     elif found:
-        print_table(COLUMNS, (_row(memcg) for memcg in found))
+        print_table(COLUMNS, (_row(memcg, snapshot.page_size_bytes) for memcg in found))
     else:
         print_line("No memcg has a value yet: oompolicy set CGROUP VALUE")
 
 
-def _row(memcg: MemCgroup) -> tuple[object, ...]:
-    return memcg.path, memcg.nearest_value, memcg.value, mib(memcg.usage_pages), mib(memcg.max_pages)
+def _row(memcg: MemCgroup, page_size_bytes: int) -> tuple[object, ...]:
+    usage, limit = (mib(pages, page_size_bytes) for pages in (memcg.usage_pages, memcg.max_pages))
+    return memcg.path, memcg.nearest_value, memcg.value, usage, limit
 
 
 def _as_json(memcg: MemCgroup) -> dict[str, object]:

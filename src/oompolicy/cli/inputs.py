@@ -6,6 +6,7 @@ Must not know: what a command does with them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,12 +65,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 
 
 def taken_snapshot(snapshot_path: Path | None, config_path: Path | None) -> Snapshot:
-    """The recording of a file, or this machine now, with the configured values; what is missing is said on stderr."""
-    snapshot = live_snapshot() if snapshot_path is None else read_recording(snapshot_path)
+    """The recording of a file, or this machine now, with the configured values; what is missing is said on stderr.
+
+    This very process is left out: it is gone when the answer is read.
+    """
+    snapshot = read_recording(snapshot_path) if snapshot_path is not None else _without(live_snapshot(), os.getpid())
     for sentence in snapshot.missing:
         print_note(sentence)
     config = load_config(config_path)
     return assigned(snapshot, config.assign)
+
+
+def _without(snapshot: Snapshot, pid: int) -> Snapshot:
+    tasks = tuple(task for task in snapshot.kernel.tasks if task.process_id != pid)
+    return replace(snapshot, kernel=replace(snapshot.kernel, tasks=tasks))
 
 
 def named_policy(name: str | None, parameters: tuple[str, ...]) -> Policy | None:

@@ -65,12 +65,12 @@ def rank(
         for candidate in islice(decision.candidates, top):
             print_json(_as_json(candidate))
     else:
-        _print(decision, TOP_OF_A_TABLE if top is None else top)
+        _print(decision, TOP_OF_A_TABLE if top is None else top, snapshot.page_size_bytes)
     refuse_faults(policy, decision)
 
 
-def _print(decision: Decision, top: int) -> None:
-    print_table(COLUMNS, (_row(candidate) for candidate in islice(decision.candidates, top)))
+def _print(decision: Decision, top: int, page_size_bytes: int) -> None:
+    print_table(COLUMNS, (_row(candidate, page_size_bytes) for candidate in islice(decision.candidates, top)))
     if len(decision.candidates) > top:
         print_line(f"… and {len(decision.candidates) - top} more (--top)")
     outcome = decision.outcome
@@ -85,7 +85,7 @@ def _print(decision: Decision, top: int) -> None:
         print_line("The first two have equal points: the order of the kernel's scan decides between them.")
 
 
-def _row(candidate: Candidate) -> tuple[object, ...]:
+def _row(candidate: Candidate, page_size_bytes: int) -> tuple[object, ...]:
     task = candidate.task
     mm = task.mm
     return (
@@ -94,8 +94,8 @@ def _row(candidate: Candidate) -> tuple[object, ...]:
         task.comm,
         points_text(candidate.points),
         candidate.band.value,
-        mib(None if mm is None else mm.rss_pages),
-        mib(None if mm is None else mm.swap_pages),
+        mib(None if mm is None else mm.rss_pages, page_size_bytes),
+        mib(None if mm is None else mm.swap_pages, page_size_bytes),
         task.oom_score_adj,
         "" if task.memcg is None else task.memcg.path,
         candidate.reason,

@@ -16,8 +16,6 @@ from oompolicy.errors import OompolicyError
 if TYPE_CHECKING:
     from rich.console import Console
 
-PAGE_KIB = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -94,15 +92,15 @@ def visible(text: str) -> str:
     )
 
 
-def mib(pages: int | None, page_kib: int = PAGE_KIB) -> str:
+def mib(pages: int | None, page_size_bytes: int) -> str:
     """Pages as MiB for people; empty where unknown.
 
-    >>> mib(51200), mib(64), mib(-256)
+    >>> mib(51200, 4096), mib(64, 4096), mib(-256, 4096)
     ('200', '0.2', '-1')
     """
     if pages is None:
         return ""
-    size = pages * page_kib / 1024
+    size = pages * page_size_bytes / (1 << 20)
     return f"{size:,.0f}" if abs(size) >= 10 or size == int(size) else f"{size:.1f}"
 
 
