@@ -23,6 +23,7 @@ fi
 
 export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8
 cd /root
+echo "lab: the script starts"
 sh /lab/script < /dev/null > /dev/ttyS1 2> /dev/ttyS2
 echo $? > /lab/status
 mkdir /lab/results
