@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from lab import LabError
+from lab.commands import run
 from lab.hog import hog
-from lab.kernels import run
 
 MOUNT = Path("/sys/fs/cgroup/memory")
 BASE_LIMIT = "256M"
@@ -30,7 +30,7 @@ def play_here(script: str) -> dict[str, bytes]:
         base.mkdir()
     except OSError as error:
         raise LabError(f"{base}: {error.strerror}: needs root and a cgroup v1 memory controller") from error
-    log_before = run("dmesg")
+    log_before = run("dmesg", advice="needs root")
     try:
         (base / "memory.limit_in_bytes").write_text(BASE_LIMIT)
         with tempfile.TemporaryDirectory(prefix="lab-") as work:
@@ -38,7 +38,8 @@ def play_here(script: str) -> dict[str, bytes]:
             out.mkdir()
             places = {"MOUNT": MOUNT, "BASE": f"/{base.name}", "LEDGER": f"{work}/ledger", "HOG": hog(), "OUT": out}
             environment = (f"LAB_{name}={place}" for name, place in places.items())
-            run("timeout", str(TIME_LIMIT_S), "env", *environment, "sh", "-c", f"{script}\nleave\n")
+            limited = ("timeout", str(TIME_LIMIT_S), "env", *environment, "sh", "-c")
+            run(*limited, f"{script}\nleave\n", advice="see the scenario's script")
             left = {path.name: path.read_bytes() for path in out.iterdir()}
     finally:
         clear(base)

@@ -7,7 +7,8 @@ Must not know: scenarios, guests.
 import hashlib
 from pathlib import Path
 
-from lab.kernels import CACHE, run
+from lab.commands import run
+from lab.kernels import CACHE
 
 SOURCE = Path(__file__).with_name("hog.c")
 
@@ -18,5 +19,6 @@ def hog(cache: Path = CACHE) -> Path:
     binary = cache / f"hog-{digest}"
     if not binary.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        run("gcc", "-static", "-O1", "-Wall", "-Wextra", "-pthread", "-o", str(binary), str(SOURCE))
+        compiler = ("gcc", "-static", "-O1", "-Wall", "-Wextra", "-pthread")
+        run(*compiler, "-o", str(binary), str(SOURCE), advice="apt-get install gcc libc6-dev")
     return binary

@@ -6,16 +6,17 @@ Must not know: QEMU, or what a kernel is wanted for.
 
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import LabError
+from lab.commands import run
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
 SERIES = ("6.12", "6.1")  # newest first; what Debian 12 and its updates offer
+ADVICE = "this needs Debian's apt and dpkg; run apt-get update and try again"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def newest(names: Iterable[str], series: str) -> str | None:
 
 def download(series: str, folder: Path) -> str:
     """Fetch and unpack the newest kernel of a series below `folder`; its release."""
-    names = run("apt-cache", "search", "--names-only", rf"^linux-image-{re.escape(series)}\..*-cloud-amd64$")
+    pattern = rf"^linux-image-{re.escape(series)}\..*-cloud-amd64$"
+    names = run("apt-cache", "search", "--names-only", pattern, advice=ADVICE)
     release = newest((line.split(" ", 1)[0] for line in names.splitlines()), series)
     if release is None:
         raise LabError(
@@ -67,9 +69,9 @@ def download(series: str, folder: Path) -> str:
             f"run apt-get update, or ask for one of {', '.join(SERIES)}"
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as work:
-        run("apt-get", "download", f"linux-image-{release}", cwd=Path(work))
+        run("apt-get", "download", f"linux-image-{release}", cwd=Path(work), advice=ADVICE)
         (package,) = Path(work).glob("*.deb")
-        run("dpkg", "-x", str(package), f"{work}/root")
+        run("dpkg", "-x", str(package), f"{work}/root", advice=ADVICE)
         shutil.rmtree(folder / release, ignore_errors=True)
         Path(work, "root").rename(folder / release)
     return release
@@ -81,14 +83,3 @@ def unpacked(root: Path) -> Kernel:
     if not vmlinuz.is_file():
         raise LabError(f"{root}: holds no boot/{vmlinuz.name}: remove the folder, it will be fetched again")
     return Kernel(release=root.name, vmlinuz=vmlinuz, root=root)
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    """The output of a command; LabError with its last complaint when it fails."""
-    try:
-        return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
-    except FileNotFoundError as error:
-        raise LabError(f"{command[0]}: not found: the lab needs Debian's apt and dpkg") from error
-    except subprocess.CalledProcessError as error:
-        complaint = (str(error.stderr).strip().splitlines() or ["no message"])[-1]
-        raise LabError(f"{' '.join(command)}: {complaint}: run apt-get update and try again") from error
