@@ -26,7 +26,7 @@ from oompolicy.mm.oom import (
     is_memcg_oom,
     is_sysrq_oom,
 )
-from oompolicy.mm.rules import RootBonus, Rules, Ties
+from oompolicy.mm.rules import RootBonus, Rules
 from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task, is_global_init, tsk_is_oom_victim
 
 # long bpf_oom_score(struct task_struct *task, struct oom_control *oc, long points): the points to compare
@@ -165,7 +165,7 @@ def oom_evaluate_task(task: Task, oc: OomControl, bpf_oom_score: BpfOomScore = n
     if oc.chosen_points is not None:
         if points < oc.chosen_points:
             return False
-        if points == oc.chosen_points and oc.kernel.rules.ties is Ties.FIRST:
+        if points == oc.chosen_points and not oc.kernel.rules.ties.last_wins(is_memcg_oom(oc)):
             return False
     oc.chosen, oc.chosen_points = task, points
     return False

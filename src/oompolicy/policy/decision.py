@@ -15,7 +15,6 @@ from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant
 from oompolicy.mm.oom import Exclusion, OomConstraint
 from oompolicy.mm.oom import OomControl as KernelOomControl
 from oompolicy.mm.oom_kill import OomOutcome, constrained_alloc, out_of_memory
-from oompolicy.mm.rules import Ties
 from oompolicy.mm.sched import Task as KernelTask
 from oompolicy.policy.api import Policy
 from oompolicy.policy.verdict import DEFER, Band, Verdict, band_of, points_of
@@ -228,7 +227,7 @@ def decide(
     outcome = out_of_memory(oc) if hook is None else out_of_memory(oc, hook)
     answers = {} if hook is None else hook.answers
     weighed = [(index, item) for index, item in enumerate(oc.evaluated) if item.points is not None]
-    last_wins = oc.kernel.rules.ties is Ties.LAST
+    last_wins = oc.kernel.rules.ties.last_wins(memcg_oom=oc.memcg is not None)
     weighed.sort(key=lambda pair: (pair[1].points, pair[0] if last_wins else -pair[0]), reverse=True)
     candidates = []
     for rank, (_, item) in enumerate(weighed, start=1):
