@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from oompolicy.assign import Assignment, assigned
 from oompolicy.mm.oom import Kernel, OomConstraint
 from oompolicy.mm.oom_kill import oom_badness
+from oompolicy.mm.sched import Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Decision, Fault, decide
 from oompolicy.sources.oom_report.report import Kill, OomReport
@@ -45,8 +46,8 @@ class Choice:
 class Replayed:
     """One report, compared.
 
-    agrees: does the model pick the one that the kernel killed? None where that cannot be told; why_not says why
-    whenever it is not True. policy and against are None where none was asked for. unseen are kills after the first
+    agrees: does the model pick the one that the kernel killed, or nobody as it did? None where that cannot be told;
+    why_not says why whenever it is not True, and that nobody was killed. policy and against are None where none was asked for. unseen are kills after the first
     for which the log has no table.
     """
 
@@ -58,6 +59,14 @@ class Replayed:
     policy: Choice | None = None
     against: Choice | None = None
     notes: tuple[str, ...] = ()
+
+    def is_kernels(self, pick: Pick) -> bool:
+        """Is it the process that the kernel chose or killed, by its thread or by its leader?"""
+        killed = self.report.killed
+        if killed is None:
+            return False
+        named = {killed.pid, killed.chosen_pid}
+        return any(pick.pid in {row.pid, row.tgid} and named & {row.pid, row.tgid} for row in self.report.rows)
 
     @property
     def differs(self) -> bool | None:
@@ -181,8 +190,8 @@ def _judge(scene: Scene, decision: Decision, model: Choice) -> tuple[bool | None
     """Does the model's pick agree with the kernel's kill, and why not."""
     report, killed = scene.report, scene.report.killed
     if killed is None:
-        differs = report.no_killable and model.pick is not None and not scene.undecidable
-        return False if differs else None, _why_nobody_killed(report, model.pick)
+        agrees = None if not report.no_killable or model.why_not is not None else model.pick is None
+        return agrees, _why_nobody_killed(report, model.pick)
     if model.why_not is not None:
         return None, model.why_not
     if model.pick is None:
@@ -211,9 +220,9 @@ def _disagreement(scene: Scene, decision: Decision, pick: Pick, killed: Kill) ->
     if points is None or pick.points is None:
         excluded = next((item.why.value for item in decision.excluded if item.task is task), "it cannot be killed")
         return False, f"{picked}, the kernel killed {whom}, which by the table cannot be killed: {excluded}"
-    if points == pick.points:
-        return _tie(scene, pick, whom, picked)
     hidden = _hidden_points(report, kernel, decision.totalpages)
+    if points == pick.points and hidden == 0:
+        return _tie(scene, decision, task, picked)
     gap = pick.points - points
     scored = f"{picked} with {pick.points} points, the kernel killed {whom}, which has {points} by the table"
     if hidden is None or hidden >= gap:
@@ -226,15 +235,18 @@ def _disagreement(scene: Scene, decision: Decision, pick: Pick, killed: Kill) ->
     return False, f"{scored}{_odd_kernel(report)}"
 
 
-def _tie(scene: Scene, pick: Pick, whom: str, picked: str) -> tuple[bool | None, str]:
+def _tie(scene: Scene, decision: Decision, task: Task, picked: str) -> tuple[bool | None, str]:
+    """The kernel killed one of several with equal points, and the model picks another of them."""
     rules = scene.snapshot.kernel.rules
-    in_memcg = scene.report.constraint is OomConstraint.CONSTRAINT_MEMCG
-    if in_memcg and not rules.memcg_dump_in_scan_order:
-        return (
-            None,
-            f"a tie: {picked}, but {whom} has the same {pick.points} points, and the table is not in the scan's order",
+    chosen = decision.chosen
+    tie = f"a tie: {picked}, but {_named(task.process_id, task.comm)}, whom the kernel killed, has the same points"
+    if scene.report.constraint is OomConstraint.CONSTRAINT_MEMCG and not rules.memcg_dump_in_scan_order:
+        return None, f"{tie}, and this kernel does not print a memcg's tasks in the order in which it weighs them"
+    if chosen is not None and chosen.mm == task.mm:
+        return None, (
+            f"{tie} and the same memory: a child in the middle of vfork is passed over, and no table shows who is"
         )
-    return False, f"a tie: {picked}, but {whom}, whom the kernel killed, has the same {pick.points} points"
+    return False, tie
 
 
 def _hidden_points(report: OomReport, kernel: Kernel, totalpages: int) -> int | None:

@@ -120,6 +120,8 @@ class Draft:
         if self.chosen is not None:
             chosen, self.chosen = self.chosen, None
             kill = replace(kill, chosen_pid=chosen.pid, chosen_comm=chosen.comm, score=chosen.score)
+        if kill.named_by is KilledBy.EXITING and any(old.pid == kill.pid for old in self.kills):
+            return  # chosen first, then met again among its group
         kill = replace(kill, of_group=self.oom_group is not None and bool(self.kills))
         if any(replace(kill, line=old.line, of_group=old.of_group) == old for old in self.kills[-64:]):
             return

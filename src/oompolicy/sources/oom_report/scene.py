@@ -11,7 +11,7 @@ from typing import Final
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel, OomConstraint, OomControl
 from oompolicy.mm.rules import Rules, rules_for
-from oompolicy.mm.sched import Mm, Task
+from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Mm, Task
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.oom_report.report import KilledBy, OomReport, TaskRow
 
@@ -64,6 +64,8 @@ def to_scene(report: OomReport) -> Scene:
     """
     rules, guesses = _rules(report)
     least, most = _sizes(report, rules)
+    if _used_no_swap(report) and not _all_adj_equal(report):
+        guesses.append("the memcg was at its limit and used no swap, so there was none that it could use")
     return Scene(
         report,
         _snapshot(report, rules, least),
@@ -84,12 +86,12 @@ class _Sizes:
 
 
 def _snapshot(report: OomReport, rules: Rules, size: _Sizes) -> Snapshot:
-    memcg = _memcg(report, size.limit_pages) if report.constraint is OomConstraint.CONSTRAINT_MEMCG else None
+    memcgs = _memcgs(report, size.limit_pages)
     kernel = Kernel(
-        tuple(_task(report, row, memcg) for row in report.rows),
+        tuple(_task(report, row, memcgs[-1]) for row in report.rows),
         totalram_pages=size.ram_pages,
         total_swap_pages=size.swap_pages,
-        memcgs=(ROOT,) if memcg is None else (ROOT, memcg),
+        memcgs=memcgs,
         node_present_pages=size.node_pages,
         sysctl_oom_kill_allocating_task=report.kills_allocating_task,
         rules=rules,
@@ -105,6 +107,8 @@ def _sizes(report: OomReport, rules: Rules) -> tuple[_Sizes, _Sizes]:
     resident = sum(row.rss_pages for row in report.rows)
     swap = None if report.total_swap_kb is None else report.total_swap_kb // page_kb
     ram: int | None = None
+    if swap is None and _used_no_swap(report):
+        swap = 0
     if report.ram_pages is not None and report.reserved_pages is not None:
         ram = max(report.ram_pages - report.reserved_pages, 1)
         if swap is None and report.constraint is not OomConstraint.CONSTRAINT_MEMCG:
@@ -123,6 +127,21 @@ def _sizes(report: OomReport, rules: Rules) -> tuple[_Sizes, _Sizes]:
     return least, most
 
 
+def _used_no_swap(report: OomReport) -> bool:
+    """Had the memcg that ran out no swap to use, though its own limit on swap does not say so?
+
+    A memcg's report does not print the machine's swap, which bounds totalpages. But before it gives up on a memcg the
+    kernel swaps out what it can; where not a page is in swap there was no swap, or swappiness is 0, and
+    mem_cgroup_get_max() then adds nothing to the limit either.
+    """
+    memory, swap, memsw = report.memory, report.swap, report.memsw
+    if report.total_swap_kb is not None or memory is None or any(row.swapents_pages for row in report.rows):
+        return False
+    if memsw is not None:
+        return memsw.usage_kb == memory.usage_kb and memsw.limit_kb != memory.limit_kb
+    return swap is not None and swap.usage_kb == 0 and swap.limit_kb != 0
+
+
 def _wanted_nodes(report: OomReport) -> frozenset[int] | None:
     """The nodes whose pages are added up to totalpages, None where the whole machine counts."""
     if report.constraint is OomConstraint.CONSTRAINT_MEMORY_POLICY:
@@ -130,40 +149,50 @@ def _wanted_nodes(report: OomReport) -> frozenset[int] | None:
     return report.mems_allowed if report.constraint is OomConstraint.CONSTRAINT_CPUSET else None
 
 
-def _memcg(report: OomReport, limit_pages: int | None) -> MemCgroup:
+def _memcgs(report: OomReport, limit_pages: int | None) -> tuple[MemCgroup, ...]:
+    """The root, and below it the path to the one memcg that is known: of the OOM, or of a global OOM's victim."""
     page_kb = report.page_size_bytes // 1024
 
     def pages(amount_kb: int | None) -> int | None:
         return None if amount_kb is None else amount_kb // page_kb
 
-    memory, swap, memsw = report.memory, report.swap, report.memsw
-    return MemCgroup(
-        report.oom_memcg or "/unknown",
-        parent=ROOT,
-        usage_pages=None if memory is None else pages(memory.usage_kb),
-        max_pages=limit_pages,
-        swap_pages=None if swap is None else pages(swap.usage_kb),
-        swap_max_pages=None if swap is None else pages(swap.limit_kb),
-        memsw_max_pages=None if memsw is None else pages(memsw.limit_kb),
-        oom_group=report.oom_group is not None and report.oom_group == report.oom_memcg,
-        is_v1=memsw is not None,
-    )
+    is_memcg = report.constraint is OomConstraint.CONSTRAINT_MEMCG
+    path = (report.oom_memcg or "/unknown") if is_memcg else (report.task_memcg or "/")
+    names = [name for name in path.split("/") if name]
+    chain = [ROOT]
+    for name in names:
+        chain.append(MemCgroup(f"{chain[-1].path.rstrip('/')}/{name}", parent=chain[-1]))
+    if is_memcg:
+        memory, swap, memsw = report.memory, report.swap, report.memsw
+        chain[-1] = replace(
+            chain[-1],
+            usage_pages=None if memory is None else pages(memory.usage_kb),
+            max_pages=limit_pages,
+            swap_pages=None if swap is None else pages(swap.usage_kb),
+            swap_max_pages=None if swap is None else pages(swap.limit_kb),
+            memsw_max_pages=None if memsw is None else pages(memsw.limit_kb),
+            oom_group=report.oom_group is not None and report.oom_group == report.oom_memcg,
+            is_v1=memsw is not None,
+        )
+    return tuple(chain)
 
 
-def _task(report: OomReport, row: TaskRow, memcg: MemCgroup | None) -> Task:
+def _task(report: OomReport, row: TaskRow, memcg: MemCgroup) -> Task:
+    """A row as a task; memcg is the scope of a memcg's OOM, or where a global OOM's victim was."""
     was_killed = row.pid in report.already_killed
     is_trigger = report.constraint is OomConstraint.CONSTRAINT_CPUSET and row.pid == report.invoker_pid
     killed = report.killed
     is_victim = killed is not None and killed.pid in {row.pid, row.tgid}
-    if memcg is None and is_victim and report.task_memcg is not None:
-        memcg = MemCgroup(report.task_memcg) if report.task_memcg != "/" else ROOT
+    memcg_is_known = report.constraint is OomConstraint.CONSTRAINT_MEMCG or (
+        is_victim and report.task_memcg is not None
+    )
     return Task(
         pid=row.pid,
         comm=row.comm,
         tgid=row.tgid,
         uid=row.uid,
         oom_score_adj=_adj(row),
-        memcg=memcg,
+        memcg=memcg if memcg_is_known else None,
         is_oom_victim=was_killed,
         mems_allowed=report.mems_allowed if is_trigger else None,
         mm=Mm(
@@ -232,3 +261,8 @@ def _release_of_form(report: OomReport) -> str:
     if "oom_adj" in columns:
         return "2.6.39" if "oom_score_adj" in columns else "2.6.32"
     return "4.19" if prints_chosen else "6.8"
+
+
+def _all_adj_equal(report: OomReport) -> bool:
+    """Does totalpages weigh the same for all that can be killed?"""
+    return len({_adj(row) for row in report.rows} - {OOM_SCORE_ADJ_MIN}) <= 1
