@@ -59,6 +59,26 @@ class Unmet:
         """Could no adjustment of these two hold it? Otherwise other orderings are in the way."""
         return self.range_pages <= self.short_pages
 
+    def in_words(self, page_size_bytes: int = 4096) -> str:
+        """The sentence for people, sizes in MiB."""
+
+        def mib(pages: int) -> str:
+            return f"{pages * page_size_bytes / (1 << 20):,.0f} MiB"
+
+        pair = f"cannot rank {_named(self.above)} above {_named(self.below)} in {self.scope.name}: {_named(self.above)}"
+        if self.scope.unit_pages == 0:
+            return (
+                f"{pair} is {mib(self.short_pages)} smaller, and in {mib(self.scope.totalpages)} no adjustment counts"
+            )
+        if self.is_out_of_range:
+            return f"{pair} is {mib(self.short_pages)} smaller, the range gives {mib(self.range_pages)}"
+        size = f"{mib(abs(self.short_pages))} {'smaller' if self.short_pages > 0 else 'larger'}"
+        return f"{pair} is {size}, but other orderings need the range that this one would take"
+
+
+def _named(task: Task) -> str:
+    return f"{task.comm} ({task.process_id})"
+
 
 def measure(ranking: Ranking, values: Sequence[int]) -> tuple[Claim, ...]:
     """What adjustments, one for each of the ranking's tasks, hold in each scope."""
@@ -124,10 +144,12 @@ def _margin(points: dict[int, int], above: tuple[Member, ...], below: Iterable[M
     return margin
 
 
-def unmet(ranking: Ranking, values: Sequence[int], bounds: Bounds) -> tuple[Unmet, ...]:
+def unmet(ranking: Ranking, values: Sequence[int], claims: Sequence[Claim], bounds: Bounds) -> tuple[Unmet, ...]:
     """The orderings that adjustments do not hold, for each class its most wrong one; bounds are for the words."""
     found = []
-    for scope in ranking.scopes:
+    for scope, claim in zip(ranking.scopes, claims, strict=True):
+        if claim.held == claim.candidates:
+            continue
         of_scope = []
         highest: Member | None = None  # of all below the class at hand
         rank = 1 + sum(map(len, scope.classes))

@@ -95,8 +95,9 @@ def _plan_within(ranking: Ranking, problem: Problem, room: Room, pinned: frozens
     bounds = _bounds(ranking, room, pinned)
     search = Search(problem, bounds)
     values = nearest_values(ranking, problem, bounds, search.demands, search.least)
-    left = unmet(ranking, values, _bounds(ranking, room, frozenset()))
-    return Plan(ranking, tuple(values), measure(ranking, values), left), search.has_all(_ENOUGH_STEPS)
+    claims = measure(ranking, values)
+    left = unmet(ranking, values, claims, _bounds(ranking, room, frozenset()))
+    return Plan(ranking, tuple(values), claims, left), search.has_all(_ENOUGH_STEPS)
 
 
 def _is_much_better(this: Plan, that: Plan) -> bool:
@@ -104,9 +105,9 @@ def _is_much_better(this: Plan, that: Plan) -> bool:
         return sum(claim.holds_first for claim in plan.claims), sum(claim.held for claim in plan.claims)
 
     def margin(plan: Plan) -> float:
-        """The smallest first margin, as a part of its scope."""
+        """The smallest first margin, as a part of its scope; nothing grows beyond that."""
         margins = ((claim.first_margin_pages, claim.totalpages) for claim in plan.claims if claim.held)
-        return min((pages / total for pages, total in margins if pages is not None), default=1.0)
+        return min((1.0, *(pages / total for pages, total in margins if pages is not None)))
 
     return (*held(this), margin(this)) > (*held(that), 2 * margin(that))
 

@@ -46,7 +46,7 @@ class Search:
         return all(
             demand.depth >= runs.number and demand.margin_pages >= scope.totalpages * enough_steps // MARGIN_STEPS
             for scope, runs, demand in zip(self.problem.scopes, self.problem.runs, self.demands, strict=True)
-            if len(scope.classes) > 1
+            if len(scope.classes) > 1 and scope.unit_pages > 0
         )
 
     def _best_alone(self, index: int) -> Demand:

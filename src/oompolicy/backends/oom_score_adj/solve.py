@@ -67,7 +67,12 @@ class _Place(NamedTuple):
     gap_above: int
 
 
-_Sweep: TypeAlias = "list[tuple[int, list[_Place]]]"  # task and its places, from the bottom of the order to its top
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """Tasks with their places in some scopes, from the bottom of the order to its top."""
+
+    scopes: Sequence[int]
+    tasks: list[tuple[int, list[_Place]]]
 
 
 class Problem:
@@ -121,21 +126,25 @@ class Problem:
         demands = [NOTHING] * index + [demand]
         return self._raise(self._alone[index], demands, bounds, list(bounds.lowest))
 
-    def _margins(self, index: int, demand: Demand) -> list[int]:
-        """The margin below each run of a scope, by the run's number, as deep as the demand goes."""
-        known = self._known_margins.get((index, demand))
-        if known is None:
-            boundaries = self.runs[index].boundaries[: demand.depth]
-            known = [0, *(boundary.margin_pages(demand.margin_pages) for boundary in boundaries), 0]
-            self._known_margins[index, demand] = known
-        return known
+    def _margins(self, sweep: _Sweep, demands: Sequence[Demand]) -> list[list[int]]:
+        """The margin below each run of the sweep's scopes, by the run's number, as deep as the demand goes."""
+        margins: list[list[int]] = [[]] * len(demands)
+        for index in sweep.scopes:
+            known = self._known_margins.get((index, demands[index]))
+            if known is None:
+                depth, margin_pages, _ = demands[index]
+                boundaries = self.runs[index].boundaries[:depth]
+                known = [0, *(boundary.margin_pages(margin_pages) for boundary in boundaries), 0]
+                self._known_margins[index, demands[index]] = known
+            margins[index] = known
+        return margins
 
     def _raise(self, sweep: _Sweep, demands: Sequence[Demand], bounds: Bounds, values: Values) -> bool:
         """Raise values, in place, as far as the sweep's scopes ask; False where a bound is in the way."""
         units, least_points, highest = self._units, self._least_points, bounds.highest
-        margins = [self._margins(index, demand) for index, demand in enumerate(demands)]
+        margins = self._margins(sweep, demands)
         below, here = [_NOBODY] * len(units), [_NOBODY] * len(units)
-        for number, places in sweep:
+        for number, places in sweep.tasks:
             value = values[number]
             for scope, base, run, opens, over_boundary, gap, _, _, _ in places:
                 if opens:
@@ -143,20 +152,25 @@ class Problem:
                 depth, _, is_rigid = demands[scope]
                 if run <= depth:
                     margin = margins[scope][run] if over_boundary else gap if is_rigid else 0
-                    value = max(value, (below[scope] + margin - base) // units[scope] + 1)
+                    asked = (below[scope] + margin - base) // units[scope] + 1
+                    if asked > value:
+                        value = asked
             if value > highest[number]:
                 return False
             values[number] = value
-            for scope, base, *_ in places:
-                here[scope] = max(here[scope], base + value * units[scope], least_points[scope])
+            for place in places:
+                scope = place.scope
+                points = max(place.base + value * units[scope], least_points[scope])
+                if points > here[scope]:
+                    here[scope] = points
         return True
 
     def _lower(self, sweep: _Sweep, demands: Sequence[Demand], bounds: Bounds, values: Values) -> bool:
         """Lower values, in place, as far as the sweep's scopes ask; False where a bound is in the way."""
         units, lowest = self._units, bounds.lowest
-        margins = [self._margins(index, demand) for index, demand in enumerate(demands)]
+        margins = self._margins(sweep, demands)
         above, here = [_EVERYBODY] * len(units), [_EVERYBODY] * len(units)
-        for number, places in reversed(sweep):
+        for number, places in reversed(sweep.tasks):
             value = values[number]
             for scope, base, run, _, _, _, closes, under_boundary, gap in places:
                 if closes:
@@ -165,7 +179,9 @@ class Problem:
                 if depth > 0:
                     is_boundary = under_boundary or run > depth
                     margin = margins[scope][min(run - 1, depth)] if is_boundary else gap if is_rigid else 0
-                    value = min(value, (above[scope] - margin - base - 1) // units[scope])
+                    asked = (above[scope] - margin - base - 1) // units[scope]
+                    if asked < value:
+                        value = asked
             if value < lowest[number]:
                 return False
             values[number] = value
@@ -210,7 +226,7 @@ def _sweep(scopes: Sequence[Scope], runs: Sequence[Runs], indexes: Sequence[int]
                 opens, closes = member is by_position[0], member is by_position[-1]
                 place = _Place(index, member.base_pages, run, opens, over, gap_below, closes, under, gap_above)
                 places[member.number].append(place)
-    return [(number, places[number]) for number in order if places[number]]
+    return _Sweep(indexes, [(number, places[number]) for number in order if places[number]])
 
 
 def _border(scope: Scope, runs: Runs, rank: int) -> tuple[bool, int]:
