@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from oompolicy.assign import assigned
 from oompolicy.cli.render import print_note
 from oompolicy.config import load_config
 from oompolicy.errors import Place, PolicyError
+from oompolicy.policies import BUILT_IN
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import Decision
 from oompolicy.policy_file import load_policy
@@ -26,6 +28,12 @@ from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.recording import read_recording
 
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def _complete_policy(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Built-in names, and the shell's own completion of files."""
+    names = [CompletionItem(name) for name in BUILT_IN if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
 
 
 def policy_options(default: str | None = "kernel_default") -> Callable[[Function], Function]:
@@ -42,6 +50,7 @@ def policy_options(default: str | None = "kernel_default") -> Callable[[Function
             default=default,
             metavar="P",
             show_default=default is not None,
+            shell_complete=_complete_policy,
             help="A built-in policy, or file.py[:name].",
         )(function)
 
