@@ -1,8 +1,9 @@
-"""How long it takes to read all processes of a machine, against plainer ways of reading the same fields.
+"""How long it takes to read all processes and memcgs of a machine, against plainer ways of reading the same fields.
 
-Belongs here: making processes to read, and the comparison. Must not know: what is done with a snapshot.
+Belongs here: making processes and cgroups to read, and the comparison. Must not know: what is done with a snapshot.
 
-Run it: `python bench/snapshot.py [PROCESSES]`. psutil is compared where it is installed.
+Run it: `python bench/snapshot.py [PROCESSES [CGROUPS]]`. psutil is compared where it is installed; cgroups are made,
+and read, by root only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
+from oompolicy.sources.cgroupfs import read_memcgs
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.procfs import capture_tasks
 
@@ -43,6 +46,23 @@ def sleeping_processes(count: int) -> Iterator[None]:
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def empty_cgroups(count: int, hierarchy: Hierarchy) -> Iterator[None]:
+    """So many memcgs, a hundred below each parent; they are removed with the block."""
+    top = hierarchy.directory / f"oompolicy-bench-{os.getpid()}"
+    made: list[Path] = []
+    try:
+        for index in range(count):
+            parent = made[index - index % 100] if index % 100 else top
+            path = parent / str(index) if index else top
+            path.mkdir()
+            made.append(path)
+        yield
+    finally:
+        for path in reversed(made):
+            path.rmdir()
 
 
 def read_with_pathlib() -> int:
@@ -81,7 +101,7 @@ def median_ms(function: Callable[[], object], times: int = 7) -> float:
     return statistics.median(taken)
 
 
-def main(count: int) -> None:
+def main(processes: int, cgroups: int) -> None:
     """Print one line for each way of reading."""
     ways: list[tuple[str, Callable[[], object]]] = [
         ("live_snapshot (everything)", live_snapshot),
@@ -90,7 +110,7 @@ def main(count: int) -> None:
     ]
     if importlib.util.find_spec("psutil"):
         ways.append(("psutil (fewer fields)", read_with_psutil))
-    with sleeping_processes(count):
+    with sleeping_processes(processes):
         total = len(live_snapshot().kernel.tasks)
         print(f"{total} processes")
         base = None
@@ -98,7 +118,13 @@ def main(count: int) -> None:
             ms = median_ms(function)
             base = base or ms
             print(f"{ms:8.1f} ms  {ms / base:5.2f}x  {name}")
+    hierarchy = find_memory_hierarchy(PROC, Path("/sys"))
+    if os.geteuid() == 0 and hierarchy is not None:
+        with empty_cgroups(cgroups, hierarchy):
+            found = len(read_memcgs(hierarchy, 4096, 60).in_order)
+            ms = median_ms(lambda: read_memcgs(hierarchy, 4096, 60), times=3)
+            print(f"{found} memcgs of cgroup {hierarchy.version}\n{ms:8.1f} ms         read_memcgs")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+    main(*([int(argument) for argument in sys.argv[1:]] + [2000, 10_000][len(sys.argv) - 1 :]))

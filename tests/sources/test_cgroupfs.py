@@ -13,7 +13,7 @@ import pytest
 from oompolicy.errors import SourceError
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_get_max
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
-from oompolicy.sources.cgroupfs import read_memcgs
+from oompolicy.sources.cgroupfs import Memcgs, read_memcgs
 from oompolicy.sources.kernel_file import read_at
 from oompolicy.sources.live import live_snapshot
 from sources.fake_machine import MOUNTINFO, FakeMachine, Proc
@@ -157,12 +157,22 @@ def test_a_cgroup_that_vanished_while_it_was_read_is_left_out(tmp_path: Path, mo
     assert set(memcgs_of(machine)) == {"/", "/stays"}
 
 
-def test_a_process_whose_cgroup_vanished_is_asked_again(tmp_path: Path) -> None:
-    machine = FakeMachine(tmp_path, "v1", Proc(70, cgroup="/gone"), Proc(71, cgroup="/here"))
+def test_a_process_whose_cgroup_vanished_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has moved, or ended with its cgroup; one that says it is in a new one counts for the one above."""
+    processes = [Proc(pid, cgroup="/here/gone") for pid in (70, 71, 72)]
+    machine = FakeMachine(tmp_path, "v1", *processes)
     machine.memcg("/here")
+    machine.memcg("/other")
+
+    def later(hierarchy: Hierarchy, page_size: int, swappiness: int) -> Memcgs:
+        (machine.proc / "70/cgroup").write_text("4:memory:/other\n")
+        (machine.proc / "71/stat").unlink()
+        return read_memcgs(hierarchy, page_size, swappiness)
+
+    monkeypatch.setattr("oompolicy.sources.live.read_memcgs", later)
     snapshot = live_snapshot(machine.proc, machine.sys)
-    assert snapshot.task(70).memcg is None  # still says so, and no such cgroup is there
-    assert snapshot.task(71).memcg is snapshot.memcg("/here")
+    homes = {task.pid: task.memcg for task in snapshot.kernel.tasks if task.pid != 1}
+    assert homes == {70: snapshot.memcg("/other"), 72: snapshot.memcg("/here")}
 
 
 def test_names_may_hold_spaces_colons_and_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -177,9 +187,11 @@ def test_names_may_hold_spaces_colons_and_bytes_that_are_no_text(tmp_path: Path)
         assert snapshot.task(process.pid).memcg is snapshot.memcg(process.cgroup)
 
 
-def test_a_zombie_of_a_removed_cgroup_is_in_none(tmp_path: Path) -> None:
-    machine = FakeMachine(tmp_path, "v2", Proc(70, anon=None, state="Z", flags=4, cgroup="/gone (deleted)"))
-    assert live_snapshot(machine.proc, machine.sys).task(70).memcg is None
+def test_a_zombie_of_a_removed_cgroup_counts_for_the_one_above(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path, "v2", Proc(70, anon=None, state="Z", flags=4, cgroup="/a/gone (deleted)"))
+    machine.memcg("/a")
+    snapshot = live_snapshot(machine.proc, machine.sys)
+    assert snapshot.task(70).memcg is snapshot.memcg("/a")
 
 
 def test_unreadable_cgroups_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

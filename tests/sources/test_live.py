@@ -1,6 +1,6 @@
-"""This very machine: our own processes and cgroups, against what the kernel says of them.
+"""This very machine: our own processes, against what the kernel says of them.
 
-Belongs here: agreement with the kernel, and reading while processes and cgroups come and go. Must not know: fake trees.
+Belongs here: agreement with the kernel, and reading while processes come and go. Must not know: fake trees, cgroups.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import os
 import platform
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,37 +22,12 @@ from oompolicy.mm.limits import div_long
 from oompolicy.mm.oom_kill import oom_badness
 from oompolicy.mm.sched import Task
 from oompolicy.snapshot import Snapshot
-from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.kernel_file import is_gone, read_at
 from oompolicy.sources.live import live_snapshot
+from sources.programs import HOLDS_MEMORY, PROGRAM_START, READY, python
 
 is_root = os.geteuid() == 0
 SYS_EXIT = {"x86_64": 60, "aarch64": 93, "riscv64": 93}.get(platform.machine())
-PROGRAM_START = "import ctypes, mmap, os, sys, threading, time\nlibc = ctypes.CDLL(None)\n"
-READY = "print('ready', flush=True)\n"
-
-
-@contextlib.contextmanager
-def python(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python program that says when it is ready; it ends with the block."""
-    command = [sys.executable, "-c", PROGRAM_START + program, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        patience = threading.Timer(20, process.kill)
-        patience.start()
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            patience.cancel()
-            process.kill()
-
-
-HOLDS_MEMORY = (
-    "memory = mmap.mmap(-1, int(sys.argv[1]) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
-    "for page in range(0, len(memory), 4096): memory[page] = 1\n"
-    "open('/proc/self/oom_score_adj', 'w').write(sys.argv[2])\n" + READY + "time.sleep(60)\n"
-)
 
 
 def status_kb(pid: int | str) -> dict[str, str]:
@@ -258,109 +231,6 @@ def test_ids_and_order_are_unique_and_parents_come_first() -> None:
         seen.add(memcg)
 
 
-@dataclass
-class OwnMemcg:
-    """A memcg of the tests' own, and the names of the files in it."""
-
-    hierarchy: Hierarchy
-    directory: Path
-
-    @property
-    def path(self) -> str:
-        return f"/{self.directory.name}"
-
-    def write_limit(self, size: int) -> None:
-        name = "memory.limit_in_bytes" if self.hierarchy.version == "v1" else "memory.max"
-        (self.directory / name).write_text(str(size))
-
-
-@pytest.fixture
-def own_memcg() -> Iterator[OwnMemcg]:
-    hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
-    if not is_root or hierarchy is None:
-        pytest.skip("needs root and a memory controller: makes a cgroup")
-    directory = hierarchy.directory / f"oompolicy-test-live-{os.getpid()}"
-    try:
-        directory.mkdir()
-    except OSError as error:
-        pytest.skip(f"no cgroup of our own can be made: {error}")
-    try:
-        yield OwnMemcg(hierarchy, directory)
-    finally:
-        for path in sorted(directory.rglob("*"), reverse=True):
-            if path.is_dir():
-                path.rmdir()
-        directory.rmdir()
-
-
-@pytest.mark.root
-def test_a_process_is_in_its_memcg_with_its_limit(own_memcg: OwnMemcg) -> None:
-    own_memcg.write_limit(64 << 20)
-    inner = own_memcg.directory / "caf\udce9 and more"
-    inner.mkdir()
-    with python(HOLDS_MEMORY, "2", "0") as process:
-        (inner / "cgroup.procs").write_text(str(process.pid))
-        snapshot = live_snapshot()
-        process.kill()
-        process.wait()
-    memcg = snapshot.task(process.pid).memcg
-    assert memcg is not None
-    assert memcg is snapshot.memcg(f"{own_memcg.path}/caf\udce9 and more")
-    assert memcg.parent is snapshot.memcg(own_memcg.path)
-    assert memcg.parent.max_pages == (64 << 20) // snapshot.page_size_bytes
-    assert memcg.max_pages is None
-    assert memcg.id == inner.stat().st_ino
-
-
-@pytest.mark.root
-def test_siblings_are_in_order_of_creation(own_memcg: OwnMemcg) -> None:
-    names = ["z", "a", "m", "b"]
-    for name in names:
-        (own_memcg.directory / name).mkdir()
-    memcgs = live_snapshot().kernel.memcgs
-    assert [memcg.path.split("/")[2] for memcg in memcgs if memcg.path.startswith(own_memcg.path + "/")] == names
-
-
-@pytest.mark.root
-def test_cgroups_that_come_and_go_are_whole_or_left_out(own_memcg: OwnMemcg) -> None:
-    stop = threading.Event()
-    limit = "memory.limit_in_bytes" if own_memcg.hierarchy.version == "v1" else "memory.max"
-
-    def churn() -> None:
-        sleeper = os.fork()
-        if sleeper == 0:
-            time.sleep(60)
-            os._exit(0)
-        try:
-            while not stop.is_set():
-                inner = own_memcg.directory / "inner"
-                inner.mkdir()
-                (inner / limit).write_text(str(32 << 20))
-                (inner / "cgroup.procs").write_text(str(sleeper))
-                (own_memcg.directory / "cgroup.procs").write_text(str(sleeper))
-                inner.rmdir()
-        finally:
-            os.kill(sleeper, 9)
-            os.waitpid(sleeper, 0)
-
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        seen = 0
-        end = time.monotonic() + 1.5
-        while time.monotonic() < end:
-            snapshot = live_snapshot()
-            inner = snapshot.kernel.memcg(f"{own_memcg.path}/inner")
-            seen += inner is not None
-            known = set(snapshot.kernel.memcgs)
-            assert all(task.memcg is None or task.memcg in known for task in snapshot.kernel.tasks)
-            assert not any("cgroup" in sentence for sentence in snapshot.missing)
-    finally:
-        stop.set()
-        thread.join()
-    assert seen
-
-
 UNPRIVILEGED = """
 import os, sys
 libc.unshare(0x20000) == 0 or sys.exit("unshare")
@@ -375,16 +245,13 @@ print(len(snapshot.kernel.tasks), *snapshot.missing, sep="\\n")
 
 @pytest.mark.root
 @pytest.mark.parametrize(("hidepid", "sentence"), [("1", "may not be read are left out"), ("2", "are hidden")])
-def test_an_unprivileged_user_gets_what_there_is_and_what_is_missing(
-    tmp_path: Path, hidepid: str, sentence: str
-) -> None:
+def test_an_unprivileged_user_gets_what_there_is_and_what_is_missing(hidepid: str, sentence: str) -> None:
     if not is_root:
         pytest.skip("needs root: mounts a procfs of its own")
-    for directory in (tmp_path, *tmp_path.parents):
-        if not directory.stat().st_mode & 0o001 and str(directory).startswith("/tmp/"):
-            directory.chmod(0o711)
-    command = [sys.executable, "-c", PROGRAM_START + UNPRIVILEGED, str(tmp_path), hidepid]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as mount_point:
+        Path(mount_point).chmod(0o755)
+        command = [sys.executable, "-c", PROGRAM_START + UNPRIVILEGED, mount_point, hidepid]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and done.stderr.strip() in ("unshare", "private", "mount"):
         pytest.skip(f"no mount namespace can be had here: {done.stderr}")
     assert done.returncode == 0, done.stderr

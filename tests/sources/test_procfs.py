@@ -147,6 +147,15 @@ def test_processes_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: p
     assert "left out: 2 (pid 7" in snapshot.missing[0]
 
 
+def test_a_process_whose_cgroup_cannot_be_told_is_kept(tmp_path: Path) -> None:
+    """A kernel without cgroups, or a path too long to be shown."""
+    machine = FakeMachine(tmp_path, "v2", Proc(70))
+    (machine.proc / "70/cgroup").unlink()
+    snapshot = live_snapshot(machine.proc, machine.sys)
+    assert snapshot.task(70).memcg is None
+    assert snapshot.missing == ("processes whose cgroup cannot be told: 1 (pid 70)",)
+
+
 def test_hidden_processes_are_named(tmp_path: Path) -> None:
     machine = FakeMachine(tmp_path, "v2", Proc(70))
     for path in sorted((machine.proc / "1").rglob("*"), reverse=True):

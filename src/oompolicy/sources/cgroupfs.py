@@ -80,8 +80,9 @@ def _read_tree(walk: _Walk) -> Memcgs:
         memcgs.by_path[path] = memcg
         stack.extend((path.rstrip("/") + "/" + name, memcg) for name in reversed(children))
     if unreadable:
-        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-        memcgs.missing.append(f"cgroup {unreadable[0]}{more} cannot be read: left out, with those below")
+        first, more = unreadable[0], f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        name = first if len(first) <= 80 else first[:80] + "…"
+        memcgs.missing.append(f"cgroup {name}{more} cannot be read: left out, with those below")
     return memcgs
 
 

@@ -17,8 +17,9 @@ from oompolicy.mm.rules import rules_for
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroupfs import Memcgs, read_memcgs
+from oompolicy.sources.kernel_file import is_gone
 from oompolicy.sources.machine import read_machine
-from oompolicy.sources.procfs import Capture, Reading, capture_tasks, read_task, recapture_cgroup
+from oompolicy.sources.procfs import PF_KTHREAD, Capture, Reading, capture_tasks, read_task, recapture_cgroup
 from oompolicy.sources.vfork import pids_in_vfork
 
 # include/linux/proc_ns.h: the inode numbers of a kernel's first namespaces.
@@ -95,7 +96,7 @@ class _Homes:
         if path is None or path in self._by_path or self._hierarchy is None:
             return False
         if path not in self._vanished:
-            self._vanished[path] = not Path(f"{self._hierarchy.directory}{path}").is_dir()
+            self._vanished[path] = _is_gone(Path(f"{self._hierarchy.directory}{path}"))
         return self._vanished[path]
 
     def _path_of(self, proc_cgroup: bytes) -> str | None:
@@ -106,24 +107,36 @@ class _Homes:
         return self._paths[proc_cgroup]
 
     def _nearest(self, path: str) -> MemCgroup | None:
-        """The memcg of a path, or of the nearest above it.
+        """The memcg of the nearest path above that has one.
 
         A v2 cgroup without the memory controller uses the memcg above (cgroup_e_css(), kernel/cgroup/cgroup.c).
         """
-        while path not in self._by_path and path not in ("", "/"):
+        while path not in self._by_path and path != "":
             path = path.rpartition("/")[0]
         return self._by_path.get(path or "/")
 
 
+def _is_gone(path: Path) -> bool:
+    """Is there nothing of that name? A name too long to ask for is no proof of it."""
+    try:
+        path.stat()
+    except OSError as error:
+        return is_gone(error)
+    return False
+
+
 def _ask_the_homeless_again(capture: Capture, homes: _Homes, proc: Path) -> None:
-    """Read the cgroup anew where it has vanished; a process that has vanished too is dropped."""
+    """Read the cgroup anew where it has vanished; a process that has vanished too is dropped.
+
+    Where that cgroup is not known either, made a moment ago, the process counts for the one above.
+    """
     remaining = []
     for captured in capture.tasks:
         if homes.has_vanished(captured.cgroup):
             cgroup = recapture_cgroup(captured, proc)
             if cgroup is None:
                 continue
-            captured.cgroup = b"" if homes.has_vanished(cgroup) else cgroup
+            captured.cgroup = cgroup
         remaining.append(captured)
     capture.tasks = remaining
 
@@ -132,8 +145,8 @@ def _not_seen(proc: Path, capture: Capture, hierarchy: Hierarchy | None, memcgs:
     """What this process cannot see of the machine, in sentences."""
     sentences = []
     if capture.unreadable:
-        who = f"pid {capture.unreadable[0]}" + (", …" if len(capture.unreadable) > 1 else "")
-        sentences.append(f"processes that may not be read are left out: {len(capture.unreadable)} ({who})")
+        count = len(capture.unreadable)
+        sentences.append(f"processes that may not be read are left out: {count} ({_first(capture.unreadable)})")
     elif not any(captured.pid == 1 for captured in capture.tasks):
         sentences.append("processes of other users are hidden (procfs is mounted with hidepid): only root sees all")
     for namespace, sentence in _OUTSIDE.items():
@@ -141,9 +154,17 @@ def _not_seen(proc: Path, capture: Capture, hierarchy: Hierarchy | None, memcgs:
             sentences.append(sentence)
     if hierarchy is None:
         sentences.append("no memory controller is mounted: memcgs, their limits and their values are not known")
-    elif memcgs.delegated and not _sees_trusted_attributes(proc):
+    if hierarchy is not None:
+        homeless = [one.pid for one in capture.tasks if not one.cgroup and not one.leader.flags & PF_KTHREAD]
+        if homeless:
+            sentences.append(f"processes whose cgroup cannot be told: {len(homeless)} ({_first(homeless)})")
+    if memcgs.delegated and not _sees_trusted_attributes(proc):
         sentences.append("values of delegated cgroups (trusted.oompolicy.value) are seen by root only")
     return sentences
+
+
+def _first(pids: list[int]) -> str:
+    return f"pid {pids[0]}" + (", …" if len(pids) > 1 else "")
 
 
 def _is_outside(proc: Path, namespace: str) -> bool:

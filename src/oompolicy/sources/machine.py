@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oompolicy.errors import SourceError
-from oompolicy.sources.kernel_file import read_at
+from oompolicy.sources.kernel_file import read_at, read_records_at
 
 _PRESENT = re.compile(rb"^Node (\d+), zone|^ +present +(\d+)", re.MULTILINE)
 
@@ -59,7 +59,7 @@ def read_machine(proc: Path) -> Machine:
             page_size,
             totalram,
             total_swap,
-            parse_zoneinfo(_optional(proc_fd, "zoneinfo") or b""),
+            _nodes(proc_fd),
             bool(sysctl("oom_kill_allocating_task", 0)),
             sysctl("panic_on_oom", 0),
             sysctl("swappiness", 60),
@@ -98,6 +98,13 @@ def parse_zoneinfo(text: bytes) -> dict[int, int]:
         elif int(match[2]):
             nodes[node] = nodes.get(node, 0) + int(match[2])
     return nodes
+
+
+def _nodes(proc_fd: int) -> dict[int, int]:
+    try:
+        return parse_zoneinfo(read_records_at(proc_fd, "zoneinfo"))
+    except OSError:
+        return {}
 
 
 def _optional(proc_fd: int, name: str) -> bytes | None:

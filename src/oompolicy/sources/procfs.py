@@ -111,12 +111,25 @@ def _capture_task(proc_fd: int, name: str) -> CapturedTask:
             return task
         task.status = read_at(dir_fd, "status")
         task.oom_score_adj = read_at(dir_fd, "oom_score_adj")
-        task.cgroup = read_at(dir_fd, "cgroup")
+        task.cgroup = _read_cgroup(dir_fd)
         if stat.num_threads > 1 and not has_mm(task.status):
             _take_living_thread(task, dir_fd)
         return task
     finally:
         os.close(dir_fd)
+
+
+def _read_cgroup(dir_fd: int) -> bytes:
+    """/proc/PID/cgroup; empty where a living process has none that can be told.
+
+    A kernel may be built without cgroups, and a path of more than PATH_MAX is refused (proc_cgroup_show(),
+    kernel/cgroup/cgroup.c): hiding in a deep cgroup must not take a process out of the snapshot.
+    """
+    try:
+        return read_at(dir_fd, "cgroup")
+    except OSError:
+        read_at(dir_fd, "stat")  # raises where it is the process that is gone
+        return b""
 
 
 def recapture_cgroup(captured: CapturedTask, proc: Path) -> bytes | None:
@@ -157,7 +170,7 @@ def _take_living_thread(task: CapturedTask, dir_fd: int) -> None:
                 task.stat = parse_stat(read_at(thread_fd, "stat"))
                 # The cgroup of the living thread: on v1 an exiting leader shows up in "/", whatever its cgroup
                 # (kernel/cgroup/cgroup.c, proc_cgroup_show()).
-                task.cgroup = read_at(thread_fd, "cgroup")
+                task.cgroup = _read_cgroup(thread_fd)
                 task.status, task.tid = status, int(tid)
                 return
             except OSError as error:
@@ -255,6 +268,12 @@ def parse_nodes(mask: bytes) -> frozenset[int]:
     return frozenset(nodes)
 
 
+def _real_uid(status: bytes) -> int:
+    """The first of four: task_uid(), which the kernel's own dump prints. 0 where it is not shown."""
+    start = status.find(b"\nUid:\t") + len(b"\nUid:\t")
+    return int(status[start : status.index(b"\t", start)]) if start > len(b"\nUid:\t") else 0
+
+
 def _mems_allowed(status: bytes) -> frozenset[int] | None:
     line = b"\nMems_allowed_list:"
     start = status.find(line)
@@ -301,15 +320,13 @@ def read_task(captured: CapturedTask, reading: Reading) -> Task:
     stat, status = captured.stat, captured.status
     is_kthread = bool(stat.flags & PF_KTHREAD)
     mm = parse_mm(status, stat.rss_pages, reading.page_size)
-    uid_start = status.find(b"\nUid:\t") + len(b"\nUid:\t")
     return Task(
         pid=captured.tid,
         comm=stat.comm.decode("utf-8", "surrogateescape"),
         mm=mm,
         tgid=captured.pid,
         ppid=stat.ppid,
-        # The first of the four is the real one, task_uid() as the kernel's own dump prints it.
-        uid=0 if is_kthread else int(status[uid_start : status.index(b"\t", uid_start)]),
+        uid=_real_uid(status),
         oom_score_adj=0 if is_kthread else int(captured.oom_score_adj),
         memcg=reading.kthread_memcg if is_kthread else reading.memcg_of(captured.cgroup),
         start_time_ns=captured.leader.start_time * reading.tick_ns,
