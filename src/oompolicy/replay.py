@@ -47,8 +47,8 @@ class Replayed:
     """One report, compared.
 
     agrees: does the model pick the one that the kernel killed, or nobody as it did? None where that cannot be told;
-    why_not says why whenever it is not True, and that nobody was killed. policy and against are None where none was asked for. unseen are kills after the first
-    for which the log has no table.
+    why_not says why whenever it is not True, and that nobody was killed. policy and against are None where none was
+    asked for. notes say in sentences what was assumed, and who else died.
     """
 
     report: OomReport

@@ -96,6 +96,7 @@ class Draft:
             or self.has_end
             or self.chosen
             or self.summary
+            or self.reaped
             or self.kernel_release
             or self.memory
             or self.ram_pages
@@ -271,7 +272,7 @@ class Draft:
         if self.damaged_rows:
             missing.append(f"{_count(self.damaged_rows, 'row')} of the task table, damaged in the log")
         if self.elided:
-            missing.append("rows of the task table that were left out on purpose")
+            missing.append("rows of the task table: some were left out, or are lost among other lines")
         if self.rows_over:
             missing.append(f"{_count(self.rows_over, 'row')} beyond the {ROWS_AT_MOST} that are kept")
         if self.columns is not None and not self.table_ended:

@@ -66,7 +66,7 @@ def read_invocation(draft: Draft, message: Message) -> None:
     mask = GFP_MASK.search(text) or GFP_MASK.search(message.glued)
     if mask is not None:
         draft.gfp_mask = int(mask[1][:18], 16)
-        draft.gfp_flags = mask[2] or None
+        draft.gfp_flags = (mask[2] or "").replace(" ", "") or None
     rest = text[invoked.end() if invoked is not None else 0 :]
     for pattern, field in ((ORDER, "order"), (INVOKER_ADJ, "invoker_oom_score_adj")):
         number = pattern.search(rest)

@@ -31,13 +31,16 @@ KMSG: Final = re.compile(r"\s*\d{1,3},\d+,(\d+),[^;]{1,60};")  # 6,1234,5678901,
 DATE_AND_HOST: Final = re.compile(
     r"(?:^|\s)(?:\S{1,12}\s+\d{1,2}\s+|\S*\d{4}-\d\d-\d\d[T ])\d\d:\d\d:\d\d\S*\s+(?:[A-Z]{3,4}\s+)?\S*\s*$"
 )
-QUOTES: Final = re.compile(r"\s*(?:[>|:]\s*)+|\s+")
+QUOTES: Final = re.compile(r"\s*[>|](?:\s*[>|:])*\s*|\s+")
 ANSI: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 QUOTED_PRINTABLE: Final = re.compile(r"=([0-9A-F]{2})")
 TIME_OF_DAY: Final = re.compile(r"(?:\S+\s+){0,3}\S*\d\d:\d\d:\d\d\S*")
 MESSAGE_KEYS: Final = ("MESSAGE", "message", "msg", "log", "line", "text", "textPayload", "MSG")
+EXPORTED: Final = "MESSAGE="  # journalctl -o export
+KMSG_ESCAPE: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
 LITERAL_NEWLINE: Final = "\\n"
 IN_QUOTES: Final = re.compile(r"""\s*(?:-\s+)?(["'`])(.*)\1\s*[,+;\])]*\s*$""")
+OPENING_QUOTE: Final = re.compile(r"""\s*(?:.*[:=(,\[{]\s*)?["'`](?=[^"'`]*$)""")
 LIST_ITEM: Final = re.compile(r"\s*-\s+(?=\[\s*(?:\d|pid))")
 
 
@@ -103,7 +106,10 @@ def seconds_of(prefix: str | None) -> float | None:
 def _messages(text: str) -> Iterator[Piece]:
     record = KMSG.match(text)
     if record is not None:
-        yield Piece(record[0], text[record.end() :])
+        yield Piece(record[0], _unescaped(text[record.end() :]))
+        return
+    if text.startswith(EXPORTED):
+        yield Piece("", text[len(EXPORTED) :])
         return
     begins = list(BEGINNING.finditer(text))
     if not begins:
@@ -127,6 +133,15 @@ def _messages(text: str) -> Iterator[Piece]:
         yield Piece((before if number == 0 else "") + begin[0], message)
 
 
+def _unescaped(text: str) -> str:
+    """A record of /dev/kmsg with its escapes undone (\\x5c for a backslash, \\xc3\\xa9 for what is not ASCII)."""
+    if "\\x" not in text:
+        return text
+    return KMSG_ESCAPE.sub(
+        lambda found: bytes.fromhex(found[0].replace("\\x", "")).decode("utf-8", "backslashreplace"), text
+    )
+
+
 def _is_a_lead(left: str) -> bool:
     """Is it what a collector put before the message, rather than the end of an earlier one?"""
     return TIME_OF_DAY.search(left) is not None
@@ -135,8 +150,10 @@ def _is_a_lead(left: str) -> bool:
 def _unquoted(part: str) -> str:
     """A part of a string literal as what it stands for: Go, JSON and YAML alike."""
     part = part.replace('\\"', '"').replace("\\t", "\t")
-    bare = part.strip()
-    return "" if bare in {'"', '",', '" +', '"+', "'", "',", '"}', '"]'} else part.lstrip(" \t\"'`")
+    if part.strip(" \t,+;)]}\"'`") == "":
+        return ""
+    opening = OPENING_QUOTE.match(part)
+    return part[opening.end() :] if opening is not None else part
 
 
 def _json_record(text: str) -> list[Piece] | None:

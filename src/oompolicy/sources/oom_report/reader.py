@@ -49,6 +49,7 @@ class ReportReader:
         self.finished: list[OomReport] = []
         self.draft: Draft | None = None
         self._victims = EarlierVictims()
+        self._last: tuple[str, str | None] = "", None
         # What must stand in a message -> who reads it. Several may: a reader says whether the message was its own.
         self._readers: tuple[tuple[str, Callable[[Message], bool]], ...] = (
             ("invoked oom-killer", self._invoked),
@@ -78,6 +79,11 @@ class ReportReader:
         self.draft.add_cells(cells)
         self.draft.last_line = line
 
+    def lose_sight(self) -> None:
+        """So many lines were of no use that no more are looked at until one names an OOM."""
+        if self.draft is not None and self.draft.in_table:
+            self.draft.elided = True
+
     def end(self) -> None:
         """The log has ended."""
         self._finish()
@@ -85,6 +91,9 @@ class ReportReader:
     def read(self, message: Message) -> bool:
         """Take one message; False where it is nothing of a report's."""
         text = message.text
+        if (text, message.prefix) == self._last:
+            return False  # logged twice
+        self._last = text, message.prefix
         for needle, read in self._readers:
             if (needle in text or needle in message.glued) and read(message):
                 if self.draft is not None:

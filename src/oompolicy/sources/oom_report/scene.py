@@ -104,20 +104,22 @@ def _snapshot(report: OomReport, rules: Rules, size: _Sizes) -> Snapshot:
 def _sizes(report: OomReport, rules: Rules) -> tuple[_Sizes, _Sizes]:
     """The least and the most that there can be; equal where the report says it all."""
     page_kb = report.page_size_bytes // 1024
+    is_memcg = report.constraint is OomConstraint.CONSTRAINT_MEMCG
     resident = sum(row.rss_pages for row in report.rows)
     swap = None if report.total_swap_kb is None else report.total_swap_kb // page_kb
-    ram: int | None = None
+    ram = resident if is_memcg else None  # a memcg's OOM does not look at it
     if swap is None and _used_no_swap(report):
         swap = 0
     if report.ram_pages is not None and report.reserved_pages is not None:
         ram = max(report.ram_pages - report.reserved_pages, 1)
-        if swap is None and report.constraint is not OomConstraint.CONSTRAINT_MEMCG:
+        if swap is None and not is_memcg:
             swap = 0  # a kernel without swap prints no lines on it
     limit = None if report.memory is None or report.memory.limit_kb is None else report.memory.limit_kb // page_kb
     wanted = _wanted_nodes(report) or frozenset()
     nodes = dict.fromkeys(wanted, 0) | {node: kb // page_kb for node, kb in report.node_present_kb}
     holes = bool(wanted) and (rules.counts_node_holes or any(not nodes[node] for node in wanted))
-    least = _Sizes(resident if ram is None else ram, swap or 0, nodes, limit if report.memory else resident)
+    limit_is_lost = is_memcg and report.memory is None
+    least = _Sizes(resident if ram is None else ram, swap or 0, nodes, resident if limit_is_lost else limit)
     most = _Sizes(
         PAGES_AT_MOST if ram is None else ram,
         PAGES_AT_MOST if swap is None else swap,
