@@ -73,12 +73,12 @@ dmesg > /out/dmesg
 ROW = re.compile(r"\[ *(\d+)\] +(\d+) +(\d+) +(\d+) +(\d+) +(?:\d+ +\d+ +\d+ +)?(\d+) +(\d+) +(-?\d+) (.*)")
 
 
-@pytest.fixture(scope="module")
-def guest() -> GuestResult:
+@pytest.fixture(scope="module", params=[pytest.param("6.12", marks=pytest.mark.guest_core), "6.1"])
+def guest(request: pytest.FixtureRequest) -> GuestResult:
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-x86")
     try:
-        done = run_guest(SCRIPT, "6.12", Machine(512, swap_mib=64, numa_nodes=2), python_tree())
+        done = run_guest(SCRIPT, request.param, Machine(512, swap_mib=64, numa_nodes=2), python_tree())
     except LabError as error:
         pytest.skip(f"no guest here: {error}")
     assert done.ended is Ended.SCRIPT_DONE, done.console[-2000:]
@@ -92,7 +92,7 @@ def snapshot(guest: GuestResult, tmp_path: Path) -> Snapshot:
     return read_recording(tmp_path / "recording")
 
 
-pytestmark = [pytest.mark.guest, pytest.mark.guest_core]
+pytestmark = pytest.mark.guest
 
 
 def held(snapshot: Snapshot) -> list[Task]:
