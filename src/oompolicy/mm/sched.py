@@ -19,8 +19,9 @@ OOM_SCORE_ADJ_MAX: Final = 1000
 class Mm:
     """struct mm_struct, the counters that oom_badness() adds up; all in pages.
 
-    rss_pages is get_mm_rss(): anon + file + shmem. The three parts are None where a source knows only the
-    sum (OOM reports before "mm/oom_kill: ... rss_anon" columns). Page tables count mm_pgtables_bytes() in pages.
+    rss_pages is get_mm_rss() as oom_badness() reads it. Since v6.2 its counters lag per CPU, so the three parts, where
+    a source has them, need not add up to it; they are None where it knows only the sum (OOM reports before v6.8).
+    Page tables count mm_pgtables_bytes() in pages.
     """
 
     rss_pages: int

@@ -165,7 +165,7 @@ class Task(_View):
 
     @property
     def rss(self) -> int:
-        """rss_anon + rss_file + rss_shmem."""
+        """Resident pages as oom_badness() counts them; where counters lag per CPU, not exactly the sum of the three."""
         return self._note("rss", self._mm("rss"))
 
     @property
