@@ -20,7 +20,8 @@ BEGINS: Final = re.compile(
     r"|oom-kill:|oom_reaper:|(?:Memory cgroup o|O)ut of memory|Memory cgroup (?:stats|min)|Kill(?:ed)? process \d"
     r"|Tasks? in |Tasks state|(?:memory|memory\+swap|swap|kmem): usage|\d+ pages |Total swap|Free swap|Swap cache"
     r"|CPU: \d|Pid: \d|Call [Tt]race|Mem-Info|(?:Node \d+ )?(?:DMA|DMA32|Normal|HighMem|Movable)[ :]|lowmem_reserve"
-    r"|\[?\.\.\.+\]?\s*$|…\s*$|<snip>|Kernel panic|Hardware name|Code: |R[A-Z0-9]{2}: |\S.{0,40} invoked oom-killer|\S.{0,40} cpuset=\S+ mems_allowed="
+    r"|\[?\.\.\.+\]?\s*$|…\s*$|<snip>|Kernel panic|Hardware name|Code: |R[A-Z0-9]{2}: "
+    r"|\S.{0,40} invoked oom-killer|\S.{0,40} cpuset=\S+ mems_allowed="
 )
 
 

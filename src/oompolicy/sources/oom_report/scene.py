@@ -239,7 +239,8 @@ def _rules(report: OomReport) -> tuple[Rules, list[str]]:
     release = report.kernel_release
     if release is None:
         release = _release_of_form(report)
-        guesses.append(f"the kernel's release is not in the log; the report has the form of {release}")
+        if report.rows:
+            guesses.append(f"the kernel's release is not in the log; the report has the form of {release}")
     rules = rules_for(release)
     may_sacrifice = any(kill.chosen_pid is not None or kill.named_by is KilledBy.CHOSEN for kill in report.kills)
     if may_sacrifice and not rules.sacrifice_child:
