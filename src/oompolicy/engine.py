@@ -13,6 +13,9 @@ from typing import Final, TypeAlias
 # An order that does not hold as a whole may do so after some processes have gone: try again, but not all the time.
 TRY_FOR_MORE_AFTER_MS: Final = 60_000
 
+# What has been said is said again after so much else: a log that never forgets would grow for ever.
+TOLD_MAX: Final = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -48,13 +51,13 @@ class Standing:
 class Looked:
     """The machine as it is now, under what is in force: standings by scope, and what is new about it.
 
-    crowd tells one set of candidates from another. faults are the policy's, in words. drifted is how many of what we
-    set somebody else has changed and is to be set again.
+    crowd tells one set of candidates from another. notes are lines for the log, each worth saying once: faults of the
+    policy, what others have changed. drifted is how many of what we set has been changed and is to be set again.
     """
 
     standings: tuple[Standing, ...]
     crowd: int
-    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     drifted: int = 0
 
 
@@ -105,7 +108,7 @@ class State:
     """What the engine remembers.
 
     promised is what was put in force last, for the candidates of promised_crowd; None: nothing yet, or nothing that
-    is still valid. told are the policy's faults already in the log, blind is why nothing can be seen or done now.
+    is still valid. told are the notes already in the log, blind is why nothing can be seen or done now.
     """
 
     interval_ms: int
@@ -124,10 +127,11 @@ def step(state: State, event: Event, now_ms: int) -> tuple[State, tuple[Action, 
 
 
 def _looked(state: State, event: Looked, now_ms: int) -> tuple[State, tuple[Action, ...]]:
-    new = tuple(dict.fromkeys(fault for fault in event.faults if fault not in state.told))
-    said: tuple[Action, ...] = tuple(Say(f"policy: {fault}: the kernel's badness stands for it") for fault in new)
+    told = state.told if len(state.told) < TOLD_MAX else frozenset()
+    new = tuple(dict.fromkeys(note for note in event.notes if note not in told))
+    said: tuple[Action, ...] = tuple(map(Say, new))
     why = _why_enforce(state, event, now_ms)
-    state = replace(state, look_at_ms=now_ms + state.interval_ms, crowd=event.crowd, told=state.told.union(new))
+    state = replace(state, look_at_ms=now_ms + state.interval_ms, crowd=event.crowd, told=told.union(new))
     return state, said if why is None else (*said, Enforce(why))
 
 

@@ -120,7 +120,7 @@ def test_memcgs_that_disagree_with_the_machine_are_told_apart_by_their_limits() 
     world = machine(memcg("a", limit="64M", tasks=[task("one", rss="1M"), task("two", rss="40M")]), totalpages="4G")
     made = plan(world, contrary)
     assert firsts(made) == {None: "two", "/a": "two"}
-    assert [item.in_words() for item in made.unmet] == [
+    assert [item.in_words(4096) for item in made.unmet] == [
         "cannot rank one (100) above two (101) in /a: one (100) is 39 MiB smaller, "
         "but other orderings need the range that this one would take"
     ]
@@ -145,7 +145,7 @@ def test_the_machine_s_first_victim_comes_before_that_of_memcgs_and_the_smallest
 def test_what_is_beyond_the_range_is_said_in_mib() -> None:
     world = machine(task("kill", rss="1M"), task("other", rss="5G"), totalpages="4G")
     made = plan(world, by_name, room=Room(may_lower=False))
-    assert [item.in_words() for item in made.unmet] == [
+    assert [item.in_words(4096) for item in made.unmet] == [
         "cannot rank kill (100) above other (101) in the machine: kill (100) is 5,119 MiB smaller, "
         "the range gives 4,090 MiB"
     ]
@@ -153,7 +153,7 @@ def test_what_is_beyond_the_range_is_said_in_mib() -> None:
 
 def test_in_a_very_small_memcg_no_adjustment_counts() -> None:
     world = machine(memcg("tiny", limit="3M", tasks=[task("kill", rss="1M"), task("other", rss="2M")]))
-    assert [item.in_words() for item in plan(world, by_name).unmet] == [
+    assert [item.in_words(4096) for item in plan(world, by_name).unmet] == [
         "cannot rank kill (100) above other (101) in /tiny: kill (100) is 1 MiB smaller, "
         "and in 3 MiB no adjustment counts"
     ]

@@ -59,7 +59,7 @@ class Unmet:
         """Could no adjustment of these two hold it? Otherwise other orderings are in the way."""
         return self.range_pages <= self.short_pages
 
-    def in_words(self, page_size_bytes: int = 4096) -> str:
+    def in_words(self, page_size_bytes: int) -> str:
         """The sentence for people, sizes in MiB."""
 
         def mib(pages: int) -> str:

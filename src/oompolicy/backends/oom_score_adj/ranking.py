@@ -80,6 +80,7 @@ class Ranking:
     bands: tuple[frozenset[Band], ...]
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    page_size_bytes: int = 4096
 
 
 def rank(
@@ -109,7 +110,14 @@ def rank(
             bands[numbers[candidate.task]].add(candidate.band)
         scopes.append(_scope(memcg, decision, numbers, kernel.rules))
     scopes.sort(key=lambda scope: (scope.path is not None, scope.totalpages, scope.path or ""))
-    return Ranking(tuple(numbers), tuple(scopes), tuple(map(frozenset, bands)), tuple(faults), tuple(notes))
+    return Ranking(
+        tuple(numbers),
+        tuple(scopes),
+        tuple(map(frozenset, bands)),
+        tuple(faults),
+        tuple(notes),
+        snapshot.page_size_bytes,
+    )
 
 
 def _without_the_unmoved(kernel: Kernel, root: MemCgroup | None) -> Kernel:

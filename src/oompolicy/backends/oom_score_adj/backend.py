@@ -1,0 +1,250 @@
+"""Keeping a plan in force on the processes of a machine.
+
+Belongs here: what is written in which order, and what is remembered of it. Must not know: when, which policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol
+
+from oompolicy.backends.backend import TakeSnapshot
+from oompolicy.backends.oom_score_adj.claims import Claim, measure
+from oompolicy.backends.oom_score_adj.journal import Journal
+from oompolicy.backends.oom_score_adj.originals import (
+    Drift,
+    Entry,
+    Identity,
+    Seen,
+    identity_of,
+    see,
+    still_ours,
+    to_restore,
+)
+from oompolicy.backends.oom_score_adj.plan import Plan, Room, plan_ranking
+from oompolicy.backends.oom_score_adj.process import Written, may_lower, write_adj
+from oompolicy.backends.oom_score_adj.ranking import Ranking, rank
+from oompolicy.engine import Enforced, Looked, Standing
+from oompolicy.mm.sched import Task
+from oompolicy.policy.api import Policy
+from oompolicy.policy.decision import CallLimit, Fault
+from oompolicy.snapshot import Snapshot
+
+# Processes go on forking while their values are put back; their children are found by looking again.
+_PUT_BACK_LOOKS: Final = 5
+
+
+class Writer(Protocol):
+    """Where values are written to."""
+
+    may_lower: bool
+
+    def as_written(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what was written before."""
+
+    def write(self, identity: Identity, comm: str, before: int, adj: int) -> Written:
+        """Set one value."""
+
+
+class ProcWriter:
+    """The processes themselves."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self.may_lower = may_lower(proc)
+
+    def as_written(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot of the machine has it already."""
+        return snapshot
+
+    def write(self, identity: Identity, comm: str, before: int, adj: int) -> Written:
+        """Set one value."""
+        return write_adj(identity, adj, self._proc)
+
+
+class OomScoreAdj:
+    """The backend oom_score_adj: originals in a journal first, then the plan on the processes.
+
+    within: the only cgroup whose processes are touched; None for all. Without a journal nothing can be put back after
+    a kill -9, so only a writer that changes nothing goes without one.
+    """
+
+    name = "oom_score_adj"
+
+    def __init__(self, writer: Writer, journal: Journal | None, drift: Drift, within: str | None = None) -> None:
+        self.drift = drift
+        self.plan: Plan | None = None
+        self._writer = writer
+        self._journal = journal
+        self._within = within
+        self._seen = Seen()
+        self._ranking: Ranking | None = None
+        self._present: dict[int, Task] = {}
+        self._refused: set[Identity] = set()
+
+    def start(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Lock the state directory and take over what an earlier daemon has left: it is changed where the policy is."""
+        if self._journal is None:
+            return ()
+        self._journal.lock()
+        left = still_ours(self._journal.read(), snapshot.kernel.tasks)
+        if not left:
+            return ()
+        self._journal.replace(left)
+        self._seen = Seen(entries=left)
+        alive = sum(identity_of(task) in left for task in snapshot.kernel.tasks)
+        return (f"{alive} processes are still as an earlier daemon has set them: taken over",) if alive else ()
+
+    def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
+        """Compare every process with what was written, and the order they are in with the policy's."""
+        snapshot = self._writer.as_written(snapshot)
+        before = self._seen
+        tasks = snapshot.kernel.tasks
+        seen = see(before.entries, tasks, self.drift, before.gone)
+        if self._journal is not None:
+            let_go = [identity for identity in before.entries if identity not in seen.entries]
+            self._journal.note((*seen.inherited, *seen.drifted, *seen.left), let_go)
+        self._seen = seen
+        self._present = {task.process_id: task for task in tasks}
+        originals = tuple(_with_adj(task, seen.originals.get(task.process_id)) for task in tasks)
+        unadjusted = replace(snapshot, kernel=replace(snapshot.kernel, tasks=originals))
+        ranking = rank(unadjusted, policy, self._within, limit)
+        self._ranking = ranking
+        claims = measure(ranking, [self._present[task.process_id].oom_score_adj for task in ranking.tasks])
+        return Looked(
+            tuple(map(_standing, claims)),
+            hash(frozenset((task.process_id, task.start_time_ns) for task in ranking.tasks)),
+            (*ranking.notes, *(_fault_in_words(policy, fault) for fault in ranking.faults), *self._drift_in_words()),
+            len(seen.drifted),
+        )
+
+    def enforce(self) -> Enforced:
+        """Plan for what was looked at, and write what differs."""
+        assert self._ranking is not None
+        refused = {identity.pid for identity in self._refused if identity in map(identity_of, self._present.values())}
+        room = Room(self._writer.may_lower, frozenset(self._seen.fixed | refused))
+        self.plan = plan_ranking(self._ranking, room)
+        changed = self._write(self._wanted(self.plan))
+        if self._journal is not None:
+            self._journal.tidy(self._seen.entries)
+        return Enforced(tuple(map(_standing, self.plan.claims)), changed)
+
+    def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
+        """Give every process that has a value of ours its original; look again until there is none left."""
+        done: set[Identity] = set()
+        refused: set[Identity] = set()
+        is_clean = False
+        for _ in range(_PUT_BACK_LOOKS):
+            tasks = self._writer.as_written(take_snapshot()).kernel.tasks
+            adj = {identity_of(task): task.oom_score_adj for task in tasks}
+            left = to_restore(self._seen.entries, tasks)
+            is_clean = not left
+            for identity, comm, original in left:
+                outcome = self._writer.write(identity, comm, adj[identity], original)
+                (refused if outcome is Written.REFUSED else done).add(identity)
+            if all(identity in refused for identity, _, _ in left):
+                break
+        if self._journal is not None and is_clean:
+            self._journal.remove()
+        lines = [f"{len(done)} processes have their own oom_score_adj again"] if done else []
+        if not is_clean:
+            why = f" ({Written.REFUSED.value})" if refused else ""
+            lines.append(f"{len(left)} processes could not be put back{why}: try `oompolicy restore` as root")
+        return tuple(lines)
+
+    def close(self) -> None:
+        """Let others have the state directory."""
+        if self._journal is not None:
+            self._journal.unlock()
+
+    def _wanted(self, plan: Plan) -> list[tuple[Task, int]]:
+        """Each process whose value is to change, as it is now, with the new value; raised ones first.
+
+        So the next victim is the policy's early, and nobody is chosen meanwhile whom the plan protects.
+        """
+        wanted = {task.process_id: adj for task, adj in zip(plan.ranking.tasks, plan.values, strict=True)}
+        for identity, entry in self._seen.entries.items():
+            task = self._present.get(identity.pid)
+            if task is not None and not entry.is_left and not self._is_within(task):
+                wanted[identity.pid] = entry.original
+        changes = [(self._present[pid], adj) for pid, adj in wanted.items() if self._present[pid].oom_score_adj != adj]
+        return sorted(changes, key=lambda change: change[0].oom_score_adj - change[1])
+
+    def _is_within(self, task: Task) -> bool:
+        if self._within is None or task.memcg is None:
+            return True
+        path = "/" + self._within.strip("/")
+        return path == "/" or task.memcg.path == path or task.memcg.path.startswith(path + "/")
+
+    def _write(self, changes: list[tuple[Task, int]]) -> int:
+        """Note the new values, then write them; how many were written."""
+        entries = self._seen.entries
+        noted: dict[Identity, Entry] = {}
+        for task, adj in changes:
+            identity = identity_of(task)
+            original = self._seen.originals[task.process_id]
+            if identity is not None and adj != original:
+                cgroup = None if task.memcg is None else task.memcg.path
+                known = entries.get(identity) or Entry(identity, task.comm, original, (), cgroup)
+                noted[identity] = known.with_written(adj)
+        if self._journal is not None:
+            self._journal.note(noted.values())
+        released, reverted, written = [], [], 0
+        for task, adj in changes:
+            identity = identity_of(task)
+            if identity is None:
+                continue
+            outcome = self._writer.write(identity, task.comm, task.oom_score_adj, adj)
+            if outcome is Written.DONE:
+                written += 1
+                if identity in noted:
+                    entries[identity] = noted[identity]
+                else:
+                    released.append(identity)
+                    entries.pop(identity, None)
+            elif outcome is Written.REFUSED:
+                self._refused.add(identity)
+                if identity in entries:
+                    reverted.append(entries[identity])
+                else:
+                    released.append(identity)
+        if self._journal is not None:
+            self._journal.note(reverted, released)
+        return written
+
+    def _drift_in_words(self) -> list[str]:
+        said = "{0.comm} ({0.identity.pid}): somebody set its oom_score_adj to {0.original}: {1}"
+        lines = [said.format(entry, "set again") for entry in self._seen.drifted]
+        lines += [said.format(entry, "left so") for entry in self._seen.left]
+        lines += [
+            f"pid {identity.pid}: oom_score_adj cannot be changed: {Written.REFUSED.value}"
+            for identity in self._refused
+        ]
+        return lines
+
+
+def restore_left_behind(journal: Journal, take_snapshot: TakeSnapshot, proc: Path = Path("/proc")) -> tuple[str, ...]:
+    """Put back what a killed daemon left, children of its processes included; the lines are for people.
+
+    Raises BackendError where a daemon is at work: it puts back itself when it is stopped.
+    """
+    backend = OomScoreAdj(ProcWriter(proc), journal, "leave")
+    try:
+        backend.start(take_snapshot())
+        return backend.put_back(take_snapshot)
+    finally:
+        backend.close()
+
+
+def _with_adj(task: Task, adj: int | None) -> Task:
+    return task if adj is None or adj == task.oom_score_adj else replace(task, oom_score_adj=adj)
+
+
+def _standing(claim: Claim) -> Standing:
+    return Standing(claim.scope, claim.candidates, claim.held, claim.totalpages, claim.first_margin_pages)
+
+
+def _fault_in_words(policy: Policy, fault: Fault) -> str:
+    place = policy.name if fault.line is None else f"{policy.source_path or policy.name}:{fault.line}"
+    return f"{place}: policy {policy.name} faulted: {fault.why}: counted as DEFER"

@@ -1,0 +1,181 @@
+"""What each process's oom_score_adj would be without us.
+
+Belongs here: telling our values from those of others, by identity, inheritance and history. Pure.
+Must not know: files, plans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task
+
+Drift: TypeAlias = Literal["correct", "leave"]
+
+# /proc/PID/stat counts start times in clock ticks of USER_HZ, 100 a second on every architecture with oom_score_adj
+# that a distribution still builds (include/asm-generic/param.h).
+TICK_NS: Final = 10_000_000
+# A child may still be born with any of the values that its parent had since our last look; more are not kept.
+WRITTEN_MAX: Final = 8
+
+
+class Identity(NamedTuple):
+    """A process, told from others that had or will have its pid: by its start time, which exec does not change."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a process that has, or may have inherited, a value of ours.
+
+    written are the values it may have from us, the present one last. is_left: somebody else has set it since, and it
+    is not ours to change or to put back any more. cgroup is the path of its memcg, None where unknown.
+    """
+
+    identity: Identity
+    comm: str
+    original: int
+    written: tuple[int, ...]
+    cgroup: str | None = None
+    is_left: bool = False
+
+    def with_written(self, adj: int) -> Entry:
+        """The same after that value has been written."""
+        values = (*(value for value in self.written if value != adj), adj)
+        return replace(self, written=values[-WRITTEN_MAX:])
+
+
+Entries: TypeAlias = Mapping[Identity, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The processes of a snapshot, with what they would have without us.
+
+    entries: of those alive, and of those that have gone since the last look (gone), whose children may only be seen
+    at the next. originals: by process id, for all. fixed: process ids that are not ours to change. inherited, drifted
+    and left: entries that are new or changed for that reason.
+    """
+
+    entries: dict[Identity, Entry] = field(default_factory=dict)
+    gone: frozenset[Identity] = frozenset()
+    originals: dict[int, int] = field(default_factory=dict)
+    fixed: set[int] = field(default_factory=set)
+    inherited: list[Entry] = field(default_factory=list)
+    drifted: list[Entry] = field(default_factory=list)
+    left: list[Entry] = field(default_factory=list)
+
+
+def identity_of(task: Task) -> Identity | None:
+    """The process's identity; None where its start time is unknown."""
+    if task.start_time_ns is None:
+        return None
+    return Identity(task.process_id, task.start_time_ns // TICK_NS)
+
+
+def see(entries: Entries, tasks: Iterable[Task], drift: Drift, gone: frozenset[Identity] = frozenset()) -> Seen:
+    """Compare what is with what was written. gone are the entries whose processes had gone already at the last look."""
+    alive = {identity: task for task in tasks if (identity := identity_of(task)) is not None and not task.is_kthread}
+    seen = Seen(gone=frozenset(identity for identity in entries if identity not in alive and identity not in gone))
+    seen.entries.update({identity: entry for identity, entry in entries.items() if identity not in alive})
+    by_pid = {identity.pid: identity for identity in alive}
+    # Parents before their children: a child may have inherited what its parent has inherited.
+    for identity in sorted(alive, key=lambda identity: (identity.start_ticks, identity.pid)):
+        task = alive[identity]
+        known = entries.get(identity)
+        entry = (
+            _inherited(identity, task, seen, by_pid, alive) if known is None else _compared(known, task, drift, seen)
+        )
+        seen.originals[identity.pid] = task.oom_score_adj if entry is None else entry.original
+        if entry is not None:
+            seen.entries[identity] = entry
+            if entry.is_left:
+                seen.fixed.add(identity.pid)
+    for identity in gone:
+        seen.entries.pop(identity, None)
+    return seen
+
+
+def _compared(known: Entry, task: Task, drift: Drift, seen: Seen) -> Entry | None:
+    """The entry of a process that we know, in the light of its present value; None where it is let go of."""
+    adj = task.oom_score_adj
+    if adj in known.written and not known.is_left:
+        return known
+    if known.is_left:
+        return replace(known, original=adj)
+    theirs = replace(known, original=adj)
+    if adj == OOM_SCORE_ADJ_MIN:  # it has been made unkillable: the kernel will not choose it, whatever we write
+        seen.left.append(replace(theirs, is_left=True))
+        return None
+    if drift == "leave":
+        theirs = replace(theirs, is_left=True)
+        seen.left.append(theirs)
+        return theirs
+    seen.drifted.append(theirs)
+    return theirs
+
+
+def _inherited(
+    identity: Identity,
+    task: Task,
+    seen: Seen,
+    by_pid: Mapping[int, Identity],
+    alive: Mapping[Identity, Task],
+) -> Entry | None:
+    """An entry for a process that we do not know, if it was born with a value of ours; see docs/oom_score_adj.md."""
+    adj = task.oom_score_adj
+    parent = None if task.ppid is None else by_pid.get(task.ppid)
+    source = None if parent is None else seen.entries.get(parent)
+    # From one that is left alone by now, too: its child may be older than that.
+    if source is None or adj not in source.written:
+        if parent is not None and alive[parent].oom_score_adj == adj:
+            return None  # born with what its parent has, which is not from us
+        source = _orphaned_from(identity, task, seen.entries.values())
+    if source is None or source.original == adj:
+        return None
+    cgroup = None if task.memcg is None else task.memcg.path
+    entry = Entry(identity, task.comm, source.original, (adj,), cgroup)
+    seen.inherited.append(entry)
+    return entry
+
+
+def _orphaned_from(identity: Identity, task: Task, entries: Iterable[Entry]) -> Entry | None:
+    """Where the parent has gone and the child been given to init: an older one of the same cgroup with that value."""
+    if task.memcg is None:
+        return None
+    older = (
+        entry
+        for entry in entries
+        if entry.cgroup == task.memcg.path
+        and entry.identity.start_ticks <= identity.start_ticks
+        and task.oom_score_adj in entry.written
+    )
+    return max(older, key=lambda entry: entry.identity, default=None)
+
+
+def still_ours(entries: Entries, tasks: Iterable[Task]) -> dict[Identity, Entry]:
+    """What a daemon that was killed has left: without the entries of values that it had announced but not yet set."""
+    now = {identity_of(task): task.oom_score_adj for task in tasks}
+    return {
+        identity: entry
+        for identity, entry in entries.items()
+        if identity not in now or now[identity] != entry.original or entry.is_left
+    }
+
+
+def to_restore(entries: Entries, tasks: Iterable[Task]) -> list[tuple[Identity, str, int]]:
+    """Whom to give which value so that nothing of ours is left: those that still have it, and who inherited it.
+
+    What somebody else has set since stays.
+    """
+    now = {identity: task for task in tasks if (identity := identity_of(task)) is not None}
+    seen = see(entries, now.values(), "leave")
+    return [
+        (identity, entry.comm, entry.original)
+        for identity, entry in seen.entries.items()
+        if identity in now and not entry.is_left and now[identity].oom_score_adj != entry.original
+    ]
