@@ -172,7 +172,7 @@ def test_a_child_that_dies_for_its_parent_leaves_the_parent_the_chosen() -> None
         (
             global_report(row(5, "a", 9000), row(6, "b", 10), kill=killed(6, "b")),
             False,
-            "the model picks a (5) with 9010 points, the kernel killed b (6), which has 20 by the table; a patched",
+            "the model picks a (5) with 9,010 points, the kernel killed b (6), which has 20 by the table; a patched",
         ),
         (
             global_report(row(5, "a", 9000), row(6, "b", 10), kill=killed(6, "b"), release="5.8.0-rc4-next-20200710"),
@@ -216,7 +216,7 @@ def test_a_table_without_swap_cannot_decide_what_swap_decided() -> None:
     agrees, why = why_not(full)
     assert agrees is None
     assert why is not None
-    assert "prints neither swap nor page tables" in why
+    assert "shows neither swap nor page tables" in why
     assert "scored it 16 per mille" in why
     # With all of the swap free it cannot have been the swap.
     assert why_not(messages)[0] is False

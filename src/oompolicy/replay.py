@@ -224,10 +224,10 @@ def _disagreement(scene: Scene, decision: Decision, pick: Pick, killed: Kill) ->
     if points == pick.points and hidden == 0:
         return _tie(scene, decision, task, picked)
     gap = pick.points - points
-    scored = f"{picked} with {pick.points} points, the kernel killed {whom}, which has {points} by the table"
+    scored = f"{picked} with {pick.points:,} points, the kernel killed {whom}, which has {points:,} by the table"
     if hidden is None or hidden >= gap:
         printed = "" if killed.score is None else f"; the kernel itself scored it {killed.score} per mille"
-        return None, f"{scored}: this kernel's table prints neither swap nor page tables, though both count{printed}"
+        return None, f"{scored}: this kernel's table shows neither swap nor page tables, which count{printed}"
     if not report.table_is_whole:
         return None, f"{scored}; the table is damaged: the log lacks {'; '.join(report.missing)}"
     if gap * 100 <= pick.points:
@@ -256,8 +256,7 @@ def _hidden_points(report: OomReport, kernel: Kernel, totalpages: int) -> int | 
     if report.total_swap_kb is None or report.free_swap_kb is None:
         return None
     pages = (report.total_swap_kb - report.free_swap_kb) * 1024 // report.page_size_bytes
-    if kernel.rules.counts_pgtables:
-        pages += report.pagetables_pages or 0
+    pages += report.pagetables_pages or 0  # the stable kernels 2.6.36.y to 2.6.38.y may count them, others do
     # Rounding down hides up to one point more on each side.
     return pages * 1000 // max(totalpages, 1) + 1 if kernel.rules.per_mille else pages
 
