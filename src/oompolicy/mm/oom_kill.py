@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from oompolicy.mm.limits import LONG_MAX, div_long, to_long
 from oompolicy.mm.memcontrol import (
@@ -20,7 +20,6 @@ from oompolicy.mm.memcontrol import (
 from oompolicy.mm.oom import (
     Evaluated,
     Exclusion,
-    Kernel,
     OomConstraint,
     OomControl,
     is_memcg_oom,
@@ -288,8 +287,3 @@ def _killed_with_group(task: Task, victim: Task) -> bool:
     if task is victim or task.mm is None:
         return False
     return task.oom_score_adj != OOM_SCORE_ADJ_MIN and not is_global_init(task)
-
-
-def kernel_of_rules(kernel: Kernel, rules: Rules) -> Kernel:
-    """The same machine under another kernel's rules."""
-    return replace(kernel, rules=rules)
