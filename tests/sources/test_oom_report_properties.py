@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -233,3 +234,25 @@ def test_a_kill_by_reaper_only_is_written_too() -> None:
 def _many_rows(count: int) -> list[str]:
     row = "[{:7d}]     0 {:5d}     2000     1000      900      100         0    40960        0             0 hog"
     return [row.format(pid, pid) for pid in range(1000, 1000 + count)]
+
+
+NASTY = [
+    "invoked oom-killer ", "a", " ", "[", "[1.123] ", "kernel: ", '"', '" ', '" x', ": ", "> ", "PID: 1 Comm: ", "1 ",
+    "(", ")", "Killed process 1 (", "Kill process 1 (", "\\n", "\\x41", "=3D", "oom-kill:constraint=CONSTRAINT_NONE,",
+    "[1] 1 1 1 ", "Node 0 DMA free: ", "12:34:56", "May 9 ", "Task in ", "{", "[[", "reaped process 1 (",
+    "tgid total_vm ", "-", "- ", "=\r",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scrap", NASTY)
+def test_no_line_takes_long(scrap: str) -> None:
+    long_line = (scrap * (1 + (60_000 // len(scrap)))).encode()
+    started = time.process_time()
+    for lead in (
+        b"x invoked oom-killer: ",
+        b'"oom_kill ',
+        b"{oom_kill ",
+        b"[  pid  ]   uid  tgid total_vm      rss name\n",
+    ):
+        reports_of(as_log(global_report()[:-2]) + lead + long_line + b"x\n" + long_line + b"\n")
+    assert time.process_time() - started < 2

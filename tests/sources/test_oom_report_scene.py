@@ -108,8 +108,10 @@ def test_where_the_totals_are_lost_the_least_and_the_most_are_tried() -> None:
     ("header", "release"), [("6.12", "6.8"), ("5.15", "5.9"), ("4.4", "4.4"), ("3.10", "3.10"), ("2.6.39", "2.6.39")]
 )
 def test_without_a_release_the_form_of_the_table_tells_the_rules(header: str, release: str) -> None:
-    lines = [line for line in global_report("[  1] 0 1", header=HEADERS[header]) if not line.startswith("CPU:")]
-    scene = to_scene(report_of(lines))
+    cells = " ".join("1" for _ in HEADERS[header].split()[4:])
+    lines = global_report(f"[    1]     1     1 {cells} a", header=HEADERS[header])
+    scene = to_scene(report_of(line for line in lines if not line.startswith("CPU:")))
+    assert len(scene.snapshot.kernel.tasks) == 1
     assert scene.snapshot.kernel.rules == rules_for(release)
     assert "form of" in scene.guesses[0]
 

@@ -17,7 +17,7 @@ from oompolicy.sources.oom_report.report import Counter
 UNLIMITED_KB: Final = 1 << 52
 UNLIMITED_32_BIT_KB: Final = 8589934588  # LONG_MAX pages of 4 kB
 
-INVOKED: Final = re.compile(r"(.*?)\s?\binvoked oom-killer(?::|$)")
+INVOKED: Final = re.compile(r"\binvoked oom-killer(?::|$)")
 GFP_MASK: Final = re.compile(r"gfp_mask=(0x[0-9a-fA-F]+)(?:\(([^()]*)\))?")
 ORDER: Final = re.compile(r"\border=(-?\d+)")
 INVOKER_ADJ: Final = re.compile(r"\boom_score_adj=(-?\d+)")
@@ -62,7 +62,8 @@ def read_invocation(draft: Draft, message: Message) -> None:
     """ "NAME invoked oom-killer: gfp_mask=..., order=0, oom_score_adj=0"."""
     text = message.text
     invoked = INVOKED.search(text)
-    draft.invoker_comm = None if invoked is None else invoked[1].lstrip() or None
+    comm = "" if invoked is None else text[: invoked.start()].removesuffix(" ").lstrip()
+    draft.invoker_comm = comm or None
     mask = GFP_MASK.search(text) or GFP_MASK.search(message.glued)
     if mask is not None:
         draft.gfp_mask = int(mask[1][:18], 16)

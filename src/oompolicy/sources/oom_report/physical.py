@@ -20,6 +20,11 @@ class Piece(NamedTuple):
     glued: bool = False  # the line before ended in a soft break: no space belongs between
 
 
+# The kernel prints no more in one line (LOG_LINE_MAX is 1024 bytes), and nobody puts more before one. What is beyond
+# is read over, which also bounds the time that a pattern can take.
+MESSAGE_AT_MOST: Final = 4096
+PREFIX_AT_MOST: Final = 512
+
 STAMP = r"\[\s{0,8}\d{1,9}\.\d{3,9}\](?:\s?\[\s*[TC]\d+\])?"  # [  123.456789][ T42]
 CLOCK = r"\[[^\[\]]{0,40}\d\d:\d\d:\d\d[^\[\]]{0,24}\](?:\s?\[\s*[TC]\d+\])?"  # [Thu May  9 12:34:56 2024]
 SYSLOG = r"\bkernel(?:\[\d+\])?:\s?"
@@ -39,7 +44,7 @@ MESSAGE_KEYS: Final = ("MESSAGE", "message", "msg", "log", "line", "text", "text
 EXPORTED: Final = "MESSAGE="  # journalctl -o export
 KMSG_ESCAPE: Final = re.compile(r"(?:\\x[0-9a-f]{2})+")
 LITERAL_NEWLINE: Final = "\\n"
-IN_QUOTES: Final = re.compile(r"""\s*(?:-\s+)?(["'`])(.*)\1\s*[,+;\])]*\s*$""")
+IN_QUOTES: Final = re.compile(r"""\s*(?:-\s+)?(["'`])(.*)\1[\s,+;\])]*$""")
 OPENING_QUOTE: Final = re.compile(r"""\s*(?:.*[:=(,\[{]\s*)?["'`](?=[^"'`]*$)""")
 LIST_ITEM: Final = re.compile(r"\s*-\s+(?=\[\s*(?:\d|pid))")
 
@@ -65,8 +70,11 @@ def pieces(raw: bytes, quoted_printable: bool = False) -> Iterator[Piece]:
             yield from _messages(_unquoted(part))
         return
     if text.lstrip()[:1] in {'"', "'", "`", "-"}:
-        quoted = IN_QUOTES.match(text)
-        text = LIST_ITEM.sub("", text) if quoted is None else quoted[2]
+        quoted, item = IN_QUOTES.match(text), LIST_ITEM.match(text)
+        if quoted is not None:
+            text = quoted[2]
+        elif item is not None:
+            text = text[item.end() :]
     yield from _messages(text)
 
 
@@ -106,17 +114,18 @@ def seconds_of(prefix: str | None) -> float | None:
 def _messages(text: str) -> Iterator[Piece]:
     record = KMSG.match(text)
     if record is not None:
-        yield Piece(record[0], _unescaped(text[record.end() :]))
+        yield Piece(record[0], _unescaped(text[record.end() : record.end() + MESSAGE_AT_MOST]))
         return
     if text.startswith(EXPORTED):
-        yield Piece("", text[len(EXPORTED) :])
+        yield Piece("", text[len(EXPORTED) : len(EXPORTED) + MESSAGE_AT_MOST])
         return
     begins = list(BEGINNING.finditer(text))
     if not begins:
         quote = QUOTES.match(text)
-        yield Piece(None, text if quote is None else text[quote.end() :])
+        start = 0 if quote is None else quote.end()
+        yield Piece(None, text[start : start + MESSAGE_AT_MOST])
         return
-    before = text[: begins[0].start()]
+    before = text[max(0, begins[0].start() - PREFIX_AT_MOST) : begins[0].start()]
     date = DATE_AND_HOST.search(before)
     left = before if date is None else before[: date.start()]
     quote = QUOTES.match(left)
@@ -127,7 +136,7 @@ def _messages(text: str) -> Iterator[Piece]:
         before = before[len(before) - len(date[0]) :] if date is not None else ""
     for number, begin in enumerate(begins):
         end = begins[number + 1].start() if number + 1 < len(begins) else len(text)
-        message = text[begin.end() : end]
+        message = text[begin.end() : min(end, begin.end() + MESSAGE_AT_MOST)]
         if number + 1 < len(begins):
             message = DATE_AND_HOST.sub("", message)
         yield Piece((before if number == 0 else "") + begin[0], message)
