@@ -30,6 +30,6 @@ def restore(config_path: Path | None, state_dir: Path | None) -> None:
     config = load_config(config_path)
     if state_dir is not None:
         config = replace(config, state_dir=state_dir)
-    lines = restore_left_behind(Journal(config.state_dir, boot_id()), live_snapshot)
+    lines = restore_left_behind(Journal(config.state_dir, boot_id()), live_snapshot, config.scope)
     for line in lines or ("there is nothing to put back",):
         print_line(line)

@@ -52,7 +52,9 @@ class Paper:
 
     @property
     def adj(self) -> dict[int, int]:
-        return {task.process_id: task.oom_score_adj for task in self.world.kernel.tasks}
+        """Of all but init."""
+        tasks = self.world.kernel.tasks
+        return {task.process_id: task.oom_score_adj for task in tasks if task.process_id != 1}
 
     def fork(self, parent: int, pid: int) -> None:
         """A child, as fork() makes it: with its parent's oom_score_adj."""
@@ -87,6 +89,7 @@ def world() -> Paper:
         machine(
             memcg("mine", tasks=[task("kill", rss="1M", oom_score_adj=10), task("spare", rss="1G")]),
             task("other", rss="100M"),
+            task("init", pid=1, ppid=0, rss="8M"),
             totalpages="4G",
         )
     )

@@ -16,7 +16,7 @@ from oompolicy.errors import BackendError
 
 
 def entry(pid: int, *written: int, comm: str = "sort") -> Entry:
-    return Entry(Identity(pid, 7), comm, 0, written, "/a\nb", is_left=pid % 2 == 1)
+    return Entry(Identity(pid, 7), comm, 0, written, 12, "/a\nb", is_left=pid % 2 == 1)
 
 
 @pytest.fixture

@@ -24,8 +24,10 @@ def process(pid: int, adj: int, ppid: int = 1, start: int | None = None, cgroup:
     return Task(pid, f"p{pid}", None, ppid=ppid, oom_score_adj=adj, start_time_ns=ticks * TICK_NS, memcg=cgroup)
 
 
-def entry(pid: int, original: int, *written: int, start: int | None = None, is_left: bool = False) -> Entry:
-    return Entry(Identity(pid, pid if start is None else start), f"p{pid}", original, written, "/batch", is_left)
+def entry(
+    pid: int, original: int, *written: int, start: int | None = None, since: int = 0, left: bool = False
+) -> Entry:
+    return Entry(Identity(pid, pid if start is None else start), f"p{pid}", original, written, since, "/batch", left)
 
 
 def entries(*items: Entry) -> dict[Identity, Entry]:
@@ -100,10 +102,11 @@ def test_an_orphan_is_known_for_one_more_look_after_its_parent_has_gone() -> Non
         process(99, 417),  # older than the one it would have it from
         process(101, 5),  # another value
         process(101, 417, cgroup=None),
+        process(101, 417, ppid=77),  # nobody knows of its parent
     ],
 )
 def test_who_only_resembles_an_orphan_is_left_alone(other: Task) -> None:
-    seen = see(entries(entry(100, 300, 417)), [INIT, other], "correct")
+    seen = see(entries(entry(100, 300, 417, 0)), [INIT, other], "correct")
     assert seen.originals[other.pid] == other.oom_score_adj
 
 
@@ -128,6 +131,33 @@ def test_drift_is_left_and_planned_around_from_then_on() -> None:
     assert to_restore(again.entries, [process(100, 12)]) == []
 
 
+def test_who_was_born_before_we_wrote_anything_has_nothing_from_us() -> None:
+    known = entries(entry(100, 300, 0, since=150))
+    seen = see(known, [process(100, 0), process(120, 0, ppid=100), process(160, 0, ppid=100)], "correct")
+    assert seen.originals == {100: 300, 120: 0, 160: 300}
+
+
+def test_a_common_value_makes_nobody_an_heir_and_init_never_is_one() -> None:
+    """An entry for 0 in the root cgroup, left by a process that is gone, must not spread over the machine."""
+    root = MemCgroup("/")
+    left = Entry(Identity(7, 3), "gone", 500, (0, 417), 0, "/")
+    tasks = [
+        process(1, 417, ppid=0, cgroup=root),
+        process(100, 0, ppid=1, cgroup=root),
+        process(101, 0, ppid=100, cgroup=root),
+        process(102, 417, ppid=1, cgroup=root),
+    ]
+    assert to_restore(entries(left), tasks) == []
+    assert to_restore(entries(left), [process(1, 0, ppid=0, cgroup=root), *tasks[1:3]]) == []
+
+
+def test_heirs_are_only_looked_for_within_the_cgroup() -> None:
+    known = entries(entry(100, 300, 999))
+    away = process(101, 999, ppid=100, cgroup=MemCgroup("/web", MemCgroup("/")))
+    assert len(to_restore(known, [process(100, 999), away])) == 2
+    assert [identity.pid for identity, _, _ in to_restore(known, [process(100, 999), away], "/batch")] == [100]
+
+
 @pytest.mark.parametrize("drift", ["correct", "leave"])
 def test_who_has_become_unkillable_is_let_go_of(drift: Drift) -> None:
     seen = see(entries(entry(100, 300, 999)), [process(100, -1000)], drift)
@@ -135,7 +165,7 @@ def test_who_has_become_unkillable_is_let_go_of(drift: Drift) -> None:
 
 
 def test_put_back_are_ours_and_their_children_and_nobody_else() -> None:
-    known = entries(entry(100, 300, 999), entry(200, 0, 500), entry(300, 0, 400), entry(400, 0, 1, is_left=True))
+    known = entries(entry(100, 300, 999), entry(200, 0, 500), entry(300, 0, 400), entry(400, 0, 1, left=True))
     tasks = [
         INIT,
         process(100, 999),

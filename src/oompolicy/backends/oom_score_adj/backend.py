@@ -13,11 +13,13 @@ from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.oom_score_adj.claims import Claim, measure
 from oompolicy.backends.oom_score_adj.journal import Journal
 from oompolicy.backends.oom_score_adj.originals import (
+    TICK_NS,
     Drift,
     Entry,
     Identity,
     Seen,
     identity_of,
+    is_within,
     see,
     still_ours,
     to_restore,
@@ -82,6 +84,7 @@ class OomScoreAdj:
         self._ranking: Ranking | None = None
         self._present: dict[int, Task] = {}
         self._refused: set[Identity] = set()
+        self._looked_at_ticks = 0
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Lock the state directory and take over what an earlier daemon has left: it is changed where the policy is."""
@@ -106,6 +109,7 @@ class OomScoreAdj:
             let_go = [identity for identity in before.entries if identity not in seen.entries]
             self._journal.note((*seen.inherited, *seen.drifted, *seen.left), let_go)
         self._seen = seen
+        self._looked_at_ticks = (snapshot.taken_boottime_ns or 0) // TICK_NS
         self._present = {task.process_id: task for task in tasks}
         originals = tuple(_with_adj(task, seen.originals.get(task.process_id)) for task in tasks)
         unadjusted = replace(snapshot, kernel=replace(snapshot.kernel, tasks=originals))
@@ -138,7 +142,7 @@ class OomScoreAdj:
         for _ in range(_PUT_BACK_LOOKS):
             tasks = self._writer.as_written(take_snapshot()).kernel.tasks
             adj = {identity_of(task): task.oom_score_adj for task in tasks}
-            left = to_restore(self._seen.entries, tasks)
+            left = to_restore(self._seen.entries, tasks, self._within)
             is_clean = not left
             for identity, comm, original in left:
                 outcome = self._writer.write(identity, comm, adj[identity], original)
@@ -166,16 +170,10 @@ class OomScoreAdj:
         wanted = {task.process_id: adj for task, adj in zip(plan.ranking.tasks, plan.values, strict=True)}
         for identity, entry in self._seen.entries.items():
             task = self._present.get(identity.pid)
-            if task is not None and not entry.is_left and not self._is_within(task):
+            if task is not None and not entry.is_left and not is_within(task, self._within):
                 wanted[identity.pid] = entry.original
         changes = [(self._present[pid], adj) for pid, adj in wanted.items() if self._present[pid].oom_score_adj != adj]
         return sorted(changes, key=lambda change: change[0].oom_score_adj - change[1])
-
-    def _is_within(self, task: Task) -> bool:
-        if self._within is None or task.memcg is None:
-            return True
-        path = "/" + self._within.strip("/")
-        return path == "/" or task.memcg.path == path or task.memcg.path.startswith(path + "/")
 
     def _write(self, changes: list[tuple[Task, int]]) -> int:
         """Note the new values, then write them; how many were written."""
@@ -186,7 +184,7 @@ class OomScoreAdj:
             original = self._seen.originals[task.process_id]
             if identity is not None and adj != original:
                 cgroup = None if task.memcg is None else task.memcg.path
-                known = entries.get(identity) or Entry(identity, task.comm, original, (), cgroup)
+                known = entries.get(identity) or Entry(identity, task.comm, original, (), self._looked_at_ticks, cgroup)
                 noted[identity] = known.with_written(adj)
         if self._journal is not None:
             self._journal.note(noted.values())
@@ -224,12 +222,15 @@ class OomScoreAdj:
         return lines
 
 
-def restore_left_behind(journal: Journal, take_snapshot: TakeSnapshot, proc: Path = Path("/proc")) -> tuple[str, ...]:
+def restore_left_behind(
+    journal: Journal, take_snapshot: TakeSnapshot, within: str | None = None, proc: Path = Path("/proc")
+) -> tuple[str, ...]:
     """Put back what a killed daemon left, children of its processes included; the lines are for people.
 
-    Raises BackendError where a daemon is at work: it puts back itself when it is stopped.
+    within bounds where children are looked for. Raises BackendError where a daemon is at work: it puts back itself
+    when it is stopped.
     """
-    backend = OomScoreAdj(ProcWriter(proc), journal, "leave")
+    backend = OomScoreAdj(ProcWriter(proc), journal, "leave", within)
     try:
         backend.start(take_snapshot())
         return backend.put_back(take_snapshot)

@@ -201,6 +201,7 @@ def _line(entry: Entry) -> str:
             "comm": entry.comm,
             "original": entry.original,
             "written": entry.written,
+            "since": entry.since_ticks,
             "cgroup": entry.cgroup,
             "left": entry.is_left,
         }
@@ -221,4 +222,6 @@ def _read(line: dict[str, Any]) -> tuple[Identity, Entry | None]:
     if line.get("released"):
         return identity, None
     written = tuple(int(value) for value in line["written"])
-    return identity, Entry(identity, line["comm"], int(line["original"]), written, line["cgroup"], bool(line["left"]))
+    return identity, Entry(
+        identity, line["comm"], int(line["original"]), written, int(line["since"]), line["cgroup"], bool(line["left"])
+    )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task
+from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task, is_global_init
 
 Drift: TypeAlias = Literal["correct", "leave"]
 
@@ -32,16 +32,23 @@ class Identity(NamedTuple):
 class Entry:
     """What is known of a process that has, or may have inherited, a value of ours.
 
-    written are the values it may have from us, the present one last. is_left: somebody else has set it since, and it
-    is not ours to change or to put back any more. cgroup is the path of its memcg, None where unknown.
+    written are the values it may have from us, the present one last, since_ticks is when it can have had the first of
+    them. is_left: somebody else has set it since, and it is not ours to change or to put back any more. cgroup is the
+    path of its memcg, None where unknown.
     """
 
     identity: Identity
     comm: str
     original: int
     written: tuple[int, ...]
+    since_ticks: int
     cgroup: str | None = None
     is_left: bool = False
+
+    def may_have_handed_down(self, adj: int, child: Identity) -> bool:
+        """Can a process born then have that value from this one, and so from us?"""
+        # From one that is left alone by now, too: its child may be older than that.
+        return adj in self.written and adj != self.original and child.start_ticks >= self.since_ticks
 
     def with_written(self, adj: int) -> Entry:
         """The same after that value has been written."""
@@ -129,30 +136,32 @@ def _inherited(
     """An entry for a process that we do not know, if it was born with a value of ours; see docs/oom_score_adj.md."""
     adj = task.oom_score_adj
     parent = None if task.ppid is None else by_pid.get(task.ppid)
-    source = None if parent is None else seen.entries.get(parent)
-    # From one that is left alone by now, too: its child may be older than that.
-    if source is None or adj not in source.written:
-        if parent is not None and alive[parent].oom_score_adj == adj:
-            return None  # born with what its parent has, which is not from us
-        source = _orphaned_from(identity, task, seen.entries.values())
-    if source is None or source.original == adj:
+    if parent is None or is_global_init(task):
+        return None
+    source = seen.entries.get(parent)
+    if source is None or not source.may_have_handed_down(adj, identity):
+        source = None if alive[parent].oom_score_adj == adj else _orphaned_from(identity, task, seen.entries.values())
+    if source is None:
         return None
     cgroup = None if task.memcg is None else task.memcg.path
-    entry = Entry(identity, task.comm, source.original, (adj,), cgroup)
+    entry = Entry(identity, task.comm, source.original, (adj,), identity.start_ticks, cgroup)
     seen.inherited.append(entry)
     return entry
 
 
 def _orphaned_from(identity: Identity, task: Task, entries: Iterable[Entry]) -> Entry | None:
-    """Where the parent has gone and the child been given to init: an older one of the same cgroup with that value."""
-    if task.memcg is None:
+    """Where the parent has gone and the child been given to init: an older one of the same cgroup with that value.
+
+    A guess, and so not made for 0, which most processes have anyway, nor (by the caller) for what init itself has.
+    """
+    if task.memcg is None or task.oom_score_adj == 0:
         return None
     older = (
         entry
         for entry in entries
         if entry.cgroup == task.memcg.path
         and entry.identity.start_ticks <= identity.start_ticks
-        and task.oom_score_adj in entry.written
+        and entry.may_have_handed_down(task.oom_score_adj, identity)
     )
     return max(older, key=lambda entry: entry.identity, default=None)
 
@@ -167,15 +176,26 @@ def still_ours(entries: Entries, tasks: Iterable[Task]) -> dict[Identity, Entry]
     }
 
 
-def to_restore(entries: Entries, tasks: Iterable[Task]) -> list[tuple[Identity, str, int]]:
+def to_restore(entries: Entries, tasks: Iterable[Task], within: str | None = None) -> list[tuple[Identity, str, int]]:
     """Whom to give which value so that nothing of ours is left: those that still have it, and who inherited it.
 
-    What somebody else has set since stays.
+    What somebody else has set since stays. Within a cgroup: who is only taken to have inherited it must be in there.
     """
     now = {identity: task for task in tasks if (identity := identity_of(task)) is not None}
     seen = see(entries, now.values(), "leave")
     return [
         (identity, entry.comm, entry.original)
         for identity, entry in seen.entries.items()
-        if identity in now and not entry.is_left and now[identity].oom_score_adj != entry.original
+        if identity in now
+        and not entry.is_left
+        and now[identity].oom_score_adj != entry.original
+        and (identity in entries or is_within(now[identity], within))
     ]
+
+
+def is_within(task: Task, within: str | None) -> bool:
+    """Is the task in that cgroup or below it? Everyone is in None."""
+    path = None if within is None else "/" + within.strip("/")
+    if path in (None, "/"):
+        return True
+    return task.memcg is not None and (task.memcg.path == path or task.memcg.path.startswith(f"{path}/"))

@@ -1,0 +1,176 @@
+"""The loop: signals, trouble and reloads, with a backend that only notes what it is asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+
+from oompolicy import DEFER, OomControl, Task, Verdict
+from oompolicy.assign import Assignment
+from oompolicy.backends.backend import TakeSnapshot
+from oompolicy.daemon import Daemon, Orders
+from oompolicy.engine import Enforced, Looked, Standing
+from oompolicy.errors import ConfigError, SourceError
+from oompolicy.policy.api import Policy, policy
+from oompolicy.policy.decision import CallLimit
+from oompolicy.snapshot import Snapshot
+
+from worlds import machine, memcg, task
+
+STANDING = Standing(None, 1, 1, 1000, None)
+
+
+@policy
+def first(task: Task, oc: OomControl) -> Verdict:
+    return DEFER
+
+
+@policy
+def second(task: Task, oc: OomControl) -> Verdict:
+    return DEFER
+
+
+class Notebook:
+    """A backend that does, at each look, the next of the things the test wants done, and then asks to stop."""
+
+    name = "notebook"
+
+    def __init__(self, *turns: Callable[[], object]) -> None:
+        self.turns = list(turns)
+        self.asked: list[str] = []
+        self.policies: list[str] = []
+        self.values: list[int | None] = []
+
+    def start(self, snapshot: Snapshot) -> tuple[str, ...]:
+        self.asked.append("start")
+        return ("something was left",)
+
+    def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
+        self.asked.append("look")
+        self.policies.append(policy.name)
+        self.values.append(snapshot.kernel.memcgs[1].value)
+        if self.turns:
+            self.turns.pop(0)()
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Looked((STANDING,), 1)
+
+    def enforce(self) -> Enforced:
+        self.asked.append("enforce")
+        return Enforced((STANDING,), 0)
+
+    def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
+        self.asked.append("put_back")
+        return ("all is put back",)
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+def world() -> Snapshot:
+    return machine(memcg("a"), task("t", rss="1M"))
+
+
+ORDERS = Orders(first, (Assignment(7, cgroup="/a"),), 100, nullcontext)
+
+
+def run(backend: Notebook, reload: Callable[[], Orders] = lambda: ORDERS, snapshot: TakeSnapshot = world) -> None:
+    Daemon(backend, snapshot, replace(ORDERS, interval_ms=1), reload).run()
+
+
+def nothing() -> None:
+    pass
+
+
+def hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_stop_puts_everything_back(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    backend = Notebook(nothing, lambda: os.kill(os.getpid(), number))
+    before = signal.getsignal(number)
+    run(backend)
+    assert backend.asked == ["start", "look", "enforce", "look", "put_back", "close"]
+    assert signal.getsignal(number) is before
+    err = capsys.readouterr().err
+    assert "oompolicy: something was left\noompolicy: policy first, backend notebook, pid" in err
+    assert err.endswith(f"oompolicy: {signal.Signals(number).name}: putting back\noompolicy: all is put back\n")
+
+
+def test_the_table_of_values_is_applied() -> None:
+    backend = Notebook()
+    run(backend)
+    assert backend.values == [7]
+
+
+def test_hanging_up_reloads_and_the_new_policy_is_enforced_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    backend = Notebook(hang_up)
+    run(backend, lambda: replace(ORDERS, policy=second, interval_ms=60_000))
+    assert backend.policies == ["first", "second"]
+    assert backend.asked == ["start", "look", "enforce", "look", "enforce", "put_back", "close"]
+    assert "reloaded: policy second" in capsys.readouterr().err
+
+
+def test_a_wrong_configuration_leaves_the_old_one_in_force_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong() -> Orders:
+        raise ConfigError("oompolicy.toml:3", "unknown key polcy", "did you mean policy?")
+
+    backend = Notebook(hang_up)
+    run(backend, wrong)
+    assert backend.policies == ["first", "first"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "reload" in line]
+    assert lines == [
+        "oompolicy: reload: oompolicy.toml:3: unknown key polcy: did you mean policy?: "
+        "the old configuration stays in force"
+    ]
+
+
+@pytest.mark.parametrize("error", [SourceError("/proc", "cannot be read"), RuntimeError("a bug")])
+def test_trouble_is_one_line_and_the_daemon_goes_on(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def trouble() -> None:
+        raise error
+
+    backend = Notebook(nothing, trouble, trouble)
+    run(backend)
+    assert backend.asked == ["start", "look", "enforce", "look", "look", "look", "enforce", "put_back", "close"]
+    assert sum(str(error) in line for line in capsys.readouterr().err.splitlines()) == 1
+
+
+def test_trouble_at_the_start_is_the_caller_s() -> None:
+    def unreadable() -> Snapshot:
+        raise SourceError("/proc", "cannot be read")
+
+    backend = Notebook()
+    with pytest.raises(SourceError):
+        run(backend, snapshot=unreadable)
+    assert backend.asked == ["close"]
+
+
+def test_trouble_while_putting_back_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    class Stuck(Notebook):
+        def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
+            raise SourceError("/proc", "cannot be read")
+
+    run(Stuck())
+    assert "not everything is put back: run `oompolicy restore`" in capsys.readouterr().err
+
+
+def test_once_enforces_and_puts_nothing_back() -> None:
+    backend = Notebook(nothing)
+    Daemon(backend, world, ORDERS, lambda: ORDERS).run_once()
+    assert backend.asked == ["start", "look", "enforce", "close"]
+
+
+def test_names_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    class Rude(Notebook):
+        def start(self, snapshot: Snapshot) -> tuple[str, ...]:
+            return ("\x1b[2J\n\udcff",)
+
+    run(Rude())
+    assert "oompolicy: \\x1b[2J\\n\\udcff\n" in capsys.readouterr().err
