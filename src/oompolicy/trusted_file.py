@@ -47,7 +47,7 @@ def read_trusted(path: str | Path) -> bytes:
 def check_trusted(path: str | Path) -> None:
     """Raise OompolicyError where root cannot trust a file or a folder, as read_trusted() has it.
 
-    Does nothing for others than root. What is checked may be replaced before it is opened by those who are trusted, and by nobody else.
+    Does nothing for others than root. Only those who are trusted can replace what was checked before it is opened.
     """
     if os.geteuid() != 0:
         return
