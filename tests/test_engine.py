@@ -104,6 +104,13 @@ def test_each_note_is_said_once() -> None:
     assert lines(state, looked, 10_000) == []
 
 
+def test_what_a_plan_cannot_hold_is_said_once() -> None:
+    event = Enforced((at(held=3),), changed=1, notes=("cannot rank a above b",))
+    state, actions = step(enforced(at(held=3)), event, 0)
+    assert actions == (Say("cannot rank a above b"),)
+    assert lines(state, event) == []
+
+
 def test_what_has_been_said_does_not_pile_up() -> None:
     state = enforced(at())
     for number in range(3 * TOLD_MAX):
@@ -116,7 +123,6 @@ def test_at_first_every_scope_that_is_not_held_is_said_and_later_only_changes() 
     state = step(State(5000), Looked((at(), part), 1), 0)[0]
     first = Enforced((at(), part), changed=3)
     assert lines(state, first) == [
-        "3 set anew",
         "the whole order holds in 1 of 2 scopes",
         "/b: the first 7 of 40 in the order hold",
     ]

@@ -108,8 +108,10 @@ class Daemon:
             if isinstance(action, Say):
                 log(action.text)
             elif isinstance(action, Enforce):
-                log(f"planning: {action.why}")
-                self._apply(self._backend.enforce())
+                enforced = self._backend.enforce()
+                if enforced.changed:
+                    log(f"{action.why}: {enforced.changed} set anew")
+                self._apply(enforced)
 
     def _is_told_to_stop(self, signals: _Signals) -> bool:
         """Wait until it is time to look, obeying SIGHUP meanwhile."""

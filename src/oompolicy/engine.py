@@ -63,10 +63,11 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
-    """What was put in force by the action of that name, and what that promises."""
+    """What was put in force by the action of that name: what that promises, and notes, as in Looked."""
 
     standings: tuple[Standing, ...]
     changed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,17 @@ def step(state: State, event: Event, now_ms: int) -> tuple[State, tuple[Action, 
 
 
 def _looked(state: State, event: Looked, now_ms: int) -> tuple[State, tuple[Action, ...]]:
-    told = state.told if len(state.told) < TOLD_MAX else frozenset()
-    new = tuple(dict.fromkeys(note for note in event.notes if note not in told))
-    said: tuple[Action, ...] = tuple(map(Say, new))
+    state, said = _told(state, event.notes)
     why = _why_enforce(state, event, now_ms)
-    state = replace(state, look_at_ms=now_ms + state.interval_ms, crowd=event.crowd, told=told.union(new))
+    state = replace(state, look_at_ms=now_ms + state.interval_ms, crowd=event.crowd)
     return state, said if why is None else (*said, Enforce(why))
+
+
+def _told(state: State, notes: tuple[str, ...]) -> tuple[State, tuple[Action, ...]]:
+    """Say those that have not been said yet."""
+    told = state.told if len(state.told) < TOLD_MAX else frozenset()
+    new = tuple(dict.fromkeys(note for note in notes if note not in told))
+    return replace(state, told=told.union(new)), tuple(map(Say, new))
 
 
 def _why_enforce(state: State, event: Looked, now_ms: int) -> str | None:
@@ -168,11 +174,10 @@ def _margin(standing: Standing) -> int:
 
 
 def _enforced(state: State, event: Enforced, now_ms: int) -> tuple[State, tuple[Action, ...]]:
-    said = tuple(Say(line) for line in _news(state.promised, event.standings))
-    if event.changed:
-        said = (Say(f"{event.changed} set anew"), *said)
+    news = tuple(Say(line) for line in _news(state.promised, event.standings))
+    state, said = _told(state, event.notes)
     state = replace(state, promised=event.standings, promised_crowd=state.crowd, promised_at_ms=now_ms, blind=None)
-    return state, said
+    return state, (*news, *said)
 
 
 def _news(before: Iterable[Standing] | None, now: tuple[Standing, ...]) -> list[str]:

@@ -6,6 +6,7 @@ Belongs here: what is written in which order, and what is remembered of it. Must
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -35,6 +36,8 @@ from oompolicy.snapshot import Snapshot
 
 # Processes go on forking while their values are put back; their children are found by looking again.
 _PUT_BACK_LOOKS: Final = 5
+# The log is told so many of the orderings that a plan cannot hold; `run --once` has them all.
+_UNMET_SAID: Final = 3
 
 
 class Writer(Protocol):
@@ -132,7 +135,7 @@ class OomScoreAdj:
         changed = self._write(self._wanted(self.plan))
         if self._journal is not None:
             self._journal.tidy(self._seen.entries)
-        return Enforced(tuple(map(_standing, self.plan.claims)), changed)
+        return Enforced(tuple(map(_standing, self.plan.claims)), changed, _first_unmet_in_words(self.plan))
 
     def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
         """Give every process that has a value of ours its original; look again until there is none left."""
@@ -244,6 +247,12 @@ def _with_adj(task: Task, adj: int | None) -> Task:
 
 def _standing(claim: Claim) -> Standing:
     return Standing(claim.scope, claim.candidates, claim.held, claim.totalpages, claim.first_margin_pages)
+
+
+def _first_unmet_in_words(plan: Plan) -> tuple[str, ...]:
+    """For each scope, as long as they are few, the ordering with which it stops to hold."""
+    firsts = {item.scope.path: item for item in reversed(plan.unmet)}
+    return tuple(item.in_words(plan.ranking.page_size_bytes) for item in islice(reversed(firsts.values()), _UNMET_SAID))
 
 
 def _fault_in_words(policy: Policy, fault: Fault) -> str:
