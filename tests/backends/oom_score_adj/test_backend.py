@@ -162,7 +162,7 @@ def test_the_policy_sees_the_originals_not_what_we_wrote(tmp_path: Path) -> None
     assert seen == [10, 0, 0] * 2
 
 
-def test_who_is_to_die_is_raised_before_others_are_lowered(tmp_path: Path) -> None:
+def test_the_next_victim_is_written_first(tmp_path: Path) -> None:
     paper = world()
     turn(make(paper, tmp_path), paper)
     assert [pid for pid, _ in paper.log] == [KILL_PID, SPARE_PID]

@@ -67,6 +67,24 @@ def test_tasks_that_differ_by_badness_alone_move_together() -> None:
     assert moved["postgres"] == moved["pg_writer"]
 
 
+def test_a_group_keeps_its_own_distances_even_at_the_end_of_the_range() -> None:
+    world = machine(
+        task("spare", rss="1G"), task("spare", rss="20M", oom_score_adj=500), task("any", rss="9M"), totalpages="4G"
+    )
+    assert sorted(item.adj for item in plan(world, by_name).adjustments) == [-999, -499]
+
+
+def test_a_deeper_rank_is_kept_where_it_costs_the_first_less_than_half_of_its_margin() -> None:
+    world = machine(
+        memcg("a", value=1, tasks=[task("a1", rss="10M"), task("a2", rss="9M")]),
+        memcg("b", value=2, tasks=[task("b", rss="2G")]),
+        memcg("c", value=3, tasks=[task("c", rss="3G")]),
+        totalpages="4G",
+    )
+    claim = plan(world, memcg_priority, room=Room(may_lower=False)).claims[0]
+    assert (claim.chosen and claim.chosen.comm, claim.held) == ("a1", 4)
+
+
 def test_sparing_one_writes_one_file_and_never_1000() -> None:
     world = machine(task("spare", rss="2G"), *(task(f"other{n}", rss="10M") for n in range(50)), totalpages="4G")
     assert adjustments(plan(world, by_name)) == {"spare": -999}

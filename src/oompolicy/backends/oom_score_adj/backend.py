@@ -166,17 +166,13 @@ class OomScoreAdj:
             self._journal.unlock()
 
     def _wanted(self, plan: Plan) -> list[tuple[Task, int]]:
-        """Each process whose value is to change, as it is now, with the new value; raised ones first.
-
-        So the next victim is the policy's early, and nobody is chosen meanwhile whom the plan protects.
-        """
+        """Each process whose value is to change, as it is now, with the new value; the next victim first."""
         wanted = {task.process_id: adj for task, adj in zip(plan.ranking.tasks, plan.values, strict=True)}
         for identity, entry in self._seen.entries.items():
             task = self._present.get(identity.pid)
             if task is not None and not entry.is_left and not is_within(task, self._within):
                 wanted[identity.pid] = entry.original
-        changes = [(self._present[pid], adj) for pid, adj in wanted.items() if self._present[pid].oom_score_adj != adj]
-        return sorted(changes, key=lambda change: change[0].oom_score_adj - change[1])
+        return [(self._present[pid], adj) for pid, adj in wanted.items() if self._present[pid].oom_score_adj != adj]
 
     def _write(self, changes: list[tuple[Task, int]]) -> int:
         """Note the new values, then write them; how many were written."""
