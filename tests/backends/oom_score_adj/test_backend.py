@@ -63,6 +63,12 @@ class Paper:
         kernel = replace(self.world.kernel, tasks=(*self.world.kernel.tasks, child))
         self.world = replace(self.world, kernel=kernel)
 
+    def move(self, pid: int, path: str) -> None:
+        """Into another memcg."""
+        memcg = self.world.memcg(path)
+        tasks = tuple(replace(task, memcg=memcg) if task.pid == pid else task for task in self.world.kernel.tasks)
+        self.world = replace(self.world, kernel=replace(self.world.kernel, tasks=tasks))
+
     def end(self, pid: int) -> None:
         """It ends, and its children are init's."""
         orphans = tuple(
@@ -180,6 +186,20 @@ def test_a_child_is_put_back_to_its_parent_s_original_even_after_a_kill_9(tmp_pa
     again = make(paper, tmp_path)
     assert again.put_back(lambda: paper.world) == ("3 processes have their own oom_score_adj again",)
     assert paper.adj == {KILL_PID: 10, 201: 10, SPARE_PID: 0, OTHER_PID: 0}
+
+
+def test_what_was_born_is_noted_at_the_next_look_and_found_wherever_it_goes(tmp_path: Path) -> None:
+    paper = world()
+    killed = make(paper, tmp_path)
+    turn(killed, paper)
+    paper.fork(KILL_PID, 200)
+    turn(killed, paper, enforce=False)
+    killed.close()
+    paper.end(KILL_PID)
+    paper.move(200, "/")
+    again = make(paper, tmp_path)
+    again.put_back(lambda: paper.world)
+    assert paper.adj[200] == 10
 
 
 def test_children_born_while_all_is_put_back_are_found(tmp_path: Path) -> None:
@@ -305,9 +325,7 @@ def test_who_leaves_the_cgroup_is_put_back(tmp_path: Path) -> None:
     backend = make(paper, tmp_path, within="/mine")
     turn(backend, paper)
     assert paper.adj[SPARE_PID] == -999
-    root = paper.world.kernel.memcgs[0]
-    moved = tuple(replace(task, memcg=root) if task.pid == SPARE_PID else task for task in paper.world.kernel.tasks)
-    paper.world = replace(paper.world, kernel=replace(paper.world.kernel, tasks=moved))
+    paper.move(SPARE_PID, "/")
     turn(backend, paper)
     assert paper.adj[SPARE_PID] == 0
 

@@ -265,6 +265,9 @@ def test_2000_tasks_in_220_limited_memcgs_are_planned_in_under_a_second() -> Non
         made = plan(world, chosen)
         assert time.process_time() - started < 1
         assert len(made.claims) == 221
+        if chosen is memcg_priority:
+            assert made.unmet == ()
+            assert (made.claims[0].margin_pages or 0) > 100_000, "each value's tasks move together"
         assert all(claim.holds_first for claim in made.claims)
 
 

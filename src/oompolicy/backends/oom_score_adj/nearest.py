@@ -1,18 +1,15 @@
 """Of all adjustments that meet the demands, those that are least of a surprise.
 
-Belongs here: what each task would get if there were only itself to think of, and keeping together what differs by
-badness alone. Must not know: how much is asked for, and why.
+Belongs here: what each task would get if there were only itself to think of. Must not know: how much is asked for, and
+why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
 
-from oompolicy.backends.oom_score_adj.ranking import Member, Ranking
+from oompolicy.backends.oom_score_adj.ranking import Offset, Ranking
 from oompolicy.backends.oom_score_adj.solve import HIGHEST, LOWEST, Bounds, Demand, Problem, Values
-
-_Group: TypeAlias = "list[Member]"
 
 
 def nearest_values(ranking: Ranking, problem: Problem, bounds: Bounds, demands: list[Demand], least: Values) -> Values:
@@ -26,59 +23,46 @@ def nearest_values(ranking: Ranking, problem: Problem, bounds: Bounds, demands: 
         return least
     ceiling = greatest
 
-    def near(wishes: Values) -> Values | None:
-        start = [max(low, min(wish, high)) for low, wish, high in zip(bounds.lowest, wishes, ceiling, strict=True)]
-        return problem.least(demands, bounds, start)
+    def near(wishes: Values) -> Values:
+        start = list(map(max, bounds.lowest, map(min, wishes, ceiling)))
+        return problem.least(demands, bounds, start) or least
 
-    groups = _groups(ranking, bounds)
-    wishes = _wishes(ranking, groups)
-    # A member that cannot have its wish takes its group along, down first, then up, so that the group keeps its order
-    # while its members grow.
-    wishes = _moved_together(groups, wishes, ceiling, min)
-    found = near(wishes)
-    if found is None:
-        return least
-    together = near(_moved_together(groups, wishes, found, max))
-    return found if together is None else together
+    values = near(_wishes(ranking))
+    for farthest in (min, max):
+        values = near(_moved_together(ranking, bounds, values, farthest))
+    return values
 
 
-def _groups(ranking: Ranking, bounds: Bounds) -> list[_Group]:
-    """The tasks that can be moved, by their policy's offset from the kernel's badness; alone where there is none."""
-    by_offset: dict[int, _Group] = {}
-    alone = []
-    for members in ranking.scopes[0].classes:  # the machine: it has all tasks
-        for member in members:
-            if bounds.lowest[member.number] == bounds.highest[member.number]:
-                continue
-            if member.offset is None:
-                alone.append([member])
-            else:
-                by_offset.setdefault(member.offset, []).append(member)
-    return [*by_offset.values(), *alone]
-
-
-def _wishes(ranking: Ranking, groups: list[_Group]) -> Values:
+def _wishes(ranking: Ranking) -> Values:
     """For each task what would give it its policy points in an OOM of the machine, as far as the range goes.
 
-    A group is moved as one, so that it keeps its own order.
+    That is its original one where the policy DEFERs, and an end of the range where it says KILL or SPARE.
     """
     wishes = [task.oom_score_adj for task in ranking.tasks]
-    unit = ranking.scopes[0].unit_pages
-    for group in groups if unit else ():
-        first = group[0]
-        shift = (first.points - first.base_pages) // unit - wishes[first.number]
-        originals = [wishes[member.number] for member in group]
-        shift = max(LOWEST - min(originals), min(shift, HIGHEST - max(originals)))
-        for member in group:
-            wishes[member.number] += shift
+    machine = ranking.scopes[0]  # it has all tasks
+    for members in machine.classes if machine.unit_pages else ():
+        for member in members:
+            wish = (member.points - member.base_pages) // machine.unit_pages
+            wishes[member.number] = max(LOWEST, min(wish, HIGHEST))
     return wishes
 
 
-def _moved_together(groups: list[_Group], wishes: Values, allowed: Values, most: Callable[[list[int]], int]) -> Values:
-    """Each group moved as far as the member that must move the farthest, down (min) or up (max)."""
-    moved = list(wishes)
-    for group in groups:
-        by = most([0, *(allowed[member.number] - wishes[member.number] for member in group)])
-        for member in group:
-            moved[member.number] += by
-    return moved
+def _moved_together(ranking: Ranking, bounds: Bounds, values: Values, farthest: Callable[[int, int], int]) -> Values:
+    """Tasks that differ by badness alone moved as far as the one of them that is moved the farthest down, or up.
+
+    As long as they keep their distances, the kernel's order of them follows their growth just as the policy's does.
+    """
+    movable = [
+        member
+        for members in ranking.scopes[0].classes
+        for member in members
+        if member.offset is not None and bounds.lowest[member.number] < bounds.highest[member.number]
+    ]
+    shifts: dict[Offset | None, int] = {}
+    for member in movable:
+        shift = values[member.number] - ranking.tasks[member.number].oom_score_adj
+        shifts[member.offset] = farthest(shift, shifts.get(member.offset, shift))
+    together = list(values)
+    for member in movable:
+        together[member.number] = ranking.tasks[member.number].oom_score_adj + shifts[member.offset]
+    return together

@@ -48,7 +48,7 @@ class Entry:
     def may_have_handed_down(self, adj: int, child: Identity) -> bool:
         """Can a process born then have that value from this one, and so from us?"""
         # From one that is left alone by now, too: its child may be older than that.
-        return adj in self.written and adj != self.original and child.start_ticks >= self.since_ticks
+        return adj in self.written and child.start_ticks >= self.since_ticks
 
     def with_written(self, adj: int) -> Entry:
         """The same after that value has been written."""

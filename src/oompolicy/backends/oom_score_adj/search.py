@@ -39,6 +39,7 @@ class Search:
         self._climb(asking, 1, lambda index, level: Demand(level, 0))
         asking = [index for index in asking if self.demands[index].depth > 0]
         self._climb(asking, _PARTS, self._depth_in_parts)
+        self._climb([index for index in asking if self.best_alone[index].is_rigid], 1, self._rigid)
         self._climb(asking, _PARTS, self._margin_in_parts)
 
     def has_all(self, enough_steps: int) -> bool:
@@ -68,8 +69,10 @@ class Search:
         return demand(depth, _greatest(steps // 2, steps, lambda steps: is_possible(depth, steps, is_rigid)), is_rigid)
 
     def _depth_in_parts(self, index: int, level: int) -> Demand:
-        depth, _, is_rigid = self.best_alone[index]
-        return Demand(max(1, -(-depth * level // _PARTS)), 0, is_rigid and level == _PARTS)
+        return Demand(max(1, -(-self.best_alone[index].depth * level // _PARTS)), 0)
+
+    def _rigid(self, index: int, level: int) -> Demand:
+        return Demand(self.demands[index].depth, 0, level > 0)
 
     def _margin_in_parts(self, index: int, level: int) -> Demand:
         depth, _, is_rigid = self.demands[index]
