@@ -160,11 +160,11 @@ def test_a_real_oom_kills_the_policy_s_victim_and_the_kernel_alone_would_not(are
     arena.memcg.limit(64)
     with arena.daemon() as daemon:
         daemon.says("the whole order holds in 2 of 2 scopes")
-        assert arena.important.hold(20), "it got its memory, because the batch was killed for it"
+        assert arena.important.hold(24), "it got its memory, because the batch was killed for it"
         wait_for(arena.batch.was_killed)
         assert daemon.end(signal.SIGTERM) == 0
     again = arena.workers.start("batch", arena.memcg, 1)
-    assert not arena.important.hold(20)
+    assert not arena.important.hold(24)
     wait_for(arena.important.was_killed)
     assert not again.was_killed()
 
