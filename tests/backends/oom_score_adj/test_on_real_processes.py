@@ -60,8 +60,8 @@ class Arena:
         self.policy.write_text(POLICY)
         self.config = folder / "oompolicy.toml"
         self.configure()
-        self.important = workers.start("important", memcg, 30)
-        self.batch = workers.start("batch", memcg, 12)
+        self.important = workers.start("important", memcg, 50)
+        self.batch = workers.start("batch", memcg, 32)
 
     def configure(self, *lines: str) -> None:
         """Write the configuration, with these lines besides."""
@@ -157,7 +157,7 @@ def others_adj() -> dict[int, int]:
 
 def test_a_real_oom_kills_the_policy_s_victim_and_the_kernel_alone_would_not(arena: Arena) -> None:
     """The same sizes twice: the important process is the bigger one, and the batch is what can be done without."""
-    arena.memcg.limit(64)
+    arena.memcg.limit(96)
     with arena.daemon() as daemon:
         daemon.says("the whole order holds in 2 of 2 scopes")
         assert arena.important.hold(24), "it got its memory, because the batch was killed for it"

@@ -67,6 +67,21 @@ def test_tasks_that_differ_by_badness_alone_move_together() -> None:
     assert moved["postgres"] == moved["pg_writer"]
 
 
+def test_they_move_together_even_where_moving_apart_would_give_the_first_a_little_more() -> None:
+    """systemd is left alone, so the batch must fit between it and the database."""
+    world = machine(
+        memcg("db", value=900, tasks=[task("postgres", rss="3G")]),
+        memcg("batch", value=10, tasks=[task("sort", rss="200M"), task("uniq", rss="100M")]),
+        task("systemd", rss="12M"),
+        totalpages="4G",
+    )
+    made = plan(world, memcg_priority)
+    moved = adjustments(made)
+    assert moved["sort"] == moved["uniq"] < 0
+    assert "systemd" not in moved
+    assert made.claims[0].held == 4
+
+
 def test_a_group_keeps_its_own_distances_even_at_the_end_of_the_range() -> None:
     world = machine(
         task("spare", rss="1G"), task("spare", rss="20M", oom_score_adj=500), task("any", rss="9M"), totalpages="4G"
