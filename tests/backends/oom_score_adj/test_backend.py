@@ -243,7 +243,32 @@ def test_the_next_daemon_puts_back_what_its_own_policy_does_not_want(tmp_path: P
     backend.look(paper.world, policy(lambda task, oc: DEFER), nullcontext)
     backend.enforce()
     assert paper.adj == {KILL_PID: 10, SPARE_PID: 0, OTHER_PID: 0}
+    backend.look(paper.world, policy(lambda task, oc: DEFER), nullcontext)
     assert Journal(tmp_path, "boot").read() == {}
+
+
+def test_the_journal_of_another_boot_is_not_continued(tmp_path: Path) -> None:
+    paper = world()
+    before = OomScoreAdj(paper, Journal(tmp_path, "last boot"), "correct")
+    before.start(paper.world)
+    turn(before, paper)
+    before.close()
+    paper = world()
+    turn(make(paper, tmp_path), paper)
+    assert {entry.original for entry in Journal(tmp_path, "boot").read().values()} == {10, 0}
+
+
+def test_a_child_of_one_whose_value_was_just_put_back_is_put_back_too(tmp_path: Path) -> None:
+    paper = world()
+    backend = make(paper, tmp_path)
+    turn(backend, paper)
+    backend.look(paper.world, policy(lambda task, oc: DEFER), nullcontext)
+    paper.fork(KILL_PID, 200)
+    backend.enforce()
+    assert paper.adj == {KILL_PID: 10, SPARE_PID: 0, OTHER_PID: 0, 200: 999}
+    backend.look(paper.world, policy(lambda task, oc: DEFER), nullcontext)
+    backend.enforce()
+    assert paper.adj[200] == 10
 
 
 def test_drift_is_noticed_set_again_and_their_value_put_back_at_the_end(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from oompolicy.backends.oom_score_adj.originals import (
     Drift,
     Entry,
     Identity,
+    Seen,
     see,
-    still_ours,
+    taken_over,
     to_restore,
 )
 from oompolicy.mm.memcontrol import MemCgroup
@@ -57,7 +58,7 @@ def test_an_older_value_of_ours_is_no_drift() -> None:
 def test_a_reused_pid_is_somebody_else() -> None:
     seen = see(entries(entry(100, 300, 999, start=7)), [process(100, 999, start=50, cgroup=None)], "correct")
     assert seen.originals == {100: 999}
-    assert to_restore(entries(entry(100, 300, 999, start=7)), [process(100, 999, start=50, cgroup=None)]) == []
+    assert to_restore(Seen(entries(entry(100, 300, 999, start=7))), [process(100, 999, start=50, cgroup=None)]) == []
 
 
 def test_a_child_has_its_parent_s_original() -> None:
@@ -89,10 +90,16 @@ def test_an_orphan_is_known_by_its_cgroup_and_the_value() -> None:
 
 def test_an_orphan_is_known_for_one_more_look_after_its_parent_has_gone() -> None:
     first = see(entries(entry(100, 300, 417)), [INIT], "correct")
-    assert first.gone == {Identity(100, 100)}
-    second = see(first.entries, [INIT, process(101, 417)], "correct", first.gone)
+    assert set(first.ghosts) == {Identity(100, 100)}
+    second = see(first.entries, [INIT, process(101, 417)], "correct", first.ghosts)
     assert second.originals[101] == 300
-    assert Identity(100, 100) not in second.entries
+    assert second.ghosts == {}
+
+
+def test_a_child_of_one_that_was_let_go_of_is_known_for_one_more_look() -> None:
+    ghosts = entries(entry(100, 300, 999))
+    seen = see({}, [process(100, 300), process(101, 999, ppid=100)], "correct", ghosts)
+    assert seen.originals == {100: 300, 101: 300}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,7 @@ def test_drift_is_left_and_planned_around_from_then_on() -> None:
     assert (seen.originals, seen.fixed) == ({100: -5}, {100})
     again = see(seen.entries, [process(100, 12)], "leave")
     assert (again.originals, again.fixed, again.left) == ({100: 12}, {100}, [])
-    assert to_restore(again.entries, [process(100, 12)]) == []
+    assert to_restore(again, [process(100, 12)]) == []
 
 
 def test_who_was_born_before_we_wrote_anything_has_nothing_from_us() -> None:
@@ -147,12 +154,13 @@ def test_a_common_value_makes_nobody_an_heir_and_init_never_is_one() -> None:
         process(101, 0, ppid=100, cgroup=root),
         process(102, 417, ppid=1, cgroup=root),
     ]
-    assert to_restore(entries(left), tasks) == []
-    assert to_restore(entries(left), [process(1, 0, ppid=0, cgroup=root), *tasks[1:3]]) == []
+    seen = Seen(ghosts=entries(left))
+    assert to_restore(seen, tasks) == []
+    assert to_restore(seen, [process(1, 0, ppid=0, cgroup=root), *tasks[1:3]]) == []
 
 
 def test_heirs_are_only_looked_for_within_the_cgroup() -> None:
-    known = entries(entry(100, 300, 999))
+    known = Seen(entries(entry(100, 300, 999)))
     away = process(101, 999, ppid=100, cgroup=MemCgroup("/web", MemCgroup("/")))
     assert len(to_restore(known, [process(100, 999), away])) == 2
     assert [identity.pid for identity, _, _ in to_restore(known, [process(100, 999), away], "/batch")] == [100]
@@ -175,12 +183,18 @@ def test_put_back_are_ours_and_their_children_and_nobody_else() -> None:
         process(400, 1),
         process(500, 123),
     ]
-    assert {(identity.pid, adj) for identity, _, adj in to_restore(known, tasks)} == {(100, 300), (101, 300), (301, 0)}
+    assert {(identity.pid, adj) for identity, _, adj in to_restore(Seen(known), tasks)} == {
+        (100, 300),
+        (101, 300),
+        (301, 0),
+    }
 
 
 def test_what_was_announced_but_not_written_is_no_drift_at_the_next_start() -> None:
-    known = entries(entry(100, 300, 999), entry(200, 0, 500))
-    assert set(still_ours(known, [process(100, 300), process(200, 500)])) == {Identity(200, 200)}
+    known = entries(entry(100, 300, 999), entry(200, 0, 500), entry(300, 0, 7))
+    seen = taken_over(known, [process(100, 300), process(200, 500)])
+    assert set(seen.entries) == {Identity(200, 200)}
+    assert set(seen.ghosts) == {Identity(100, 100), Identity(300, 300)}
 
 
 def test_only_so_many_old_values_are_kept() -> None:

@@ -22,7 +22,7 @@ from oompolicy.backends.oom_score_adj.originals import (
     identity_of,
     is_within,
     see,
-    still_ours,
+    taken_over,
     to_restore,
 )
 from oompolicy.backends.oom_score_adj.plan import Plan, Room, plan_ranking
@@ -94,22 +94,24 @@ class OomScoreAdj:
         if self._journal is None:
             return ()
         self._journal.lock()
-        left = still_ours(self._journal.read(), snapshot.kernel.tasks)
-        if not left:
-            return ()
-        self._journal.replace(left)
-        self._seen = Seen(entries=left)
-        alive = sum(identity_of(task) in left for task in snapshot.kernel.tasks)
-        return (f"{alive} processes are still as an earlier daemon has set them: taken over",) if alive else ()
+        left = self._journal.read()
+        if left:
+            self._journal.replace(left)
+        else:
+            self._journal.remove()  # of another boot, it would be continued with lines of this one
+        self._seen = taken_over(left, snapshot.kernel.tasks)
+        number = len(self._seen.entries)
+        return (f"{number} processes are still as an earlier daemon has set them: taken over",) if number else ()
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Compare every process with what was written, and the order they are in with the policy's."""
         snapshot = self._writer.as_written(snapshot)
         before = self._seen
         tasks = snapshot.kernel.tasks
-        seen = see(before.entries, tasks, self.drift, before.gone)
+        seen = see(before.entries, tasks, self.drift, before.ghosts)
         if self._journal is not None:
-            let_go = [identity for identity in before.entries if identity not in seen.entries]
+            known = {*seen.entries, *seen.ghosts}
+            let_go = [identity for identity in (*before.entries, *before.ghosts) if identity not in known]
             self._journal.note((*seen.inherited, *seen.drifted, *seen.left), let_go)
         self._seen = seen
         self._looked_at_ticks = (snapshot.taken_boottime_ns or 0) // TICK_NS
@@ -134,7 +136,7 @@ class OomScoreAdj:
         self.plan = plan_ranking(self._ranking, room)
         changed = self._write(self._wanted(self.plan))
         if self._journal is not None:
-            self._journal.tidy(self._seen.entries)
+            self._journal.tidy({**self._seen.ghosts, **self._seen.entries})
         return Enforced(tuple(map(_standing, self.plan.claims)), changed, _first_unmet_in_words(self.plan))
 
     def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
@@ -145,7 +147,7 @@ class OomScoreAdj:
         for _ in range(_PUT_BACK_LOOKS):
             tasks = self._writer.as_written(take_snapshot()).kernel.tasks
             adj = {identity_of(task): task.oom_score_adj for task in tasks}
-            left = to_restore(self._seen.entries, tasks, self._within)
+            left = to_restore(self._seen, tasks, self._within)
             is_clean = not left
             for identity, comm, original in left:
                 outcome = self._writer.write(identity, comm, adj[identity], original)
@@ -169,46 +171,53 @@ class OomScoreAdj:
         """Each process whose value is to change, as it is now, with the new value; the next victim first."""
         wanted = {task.process_id: adj for task, adj in zip(plan.ranking.tasks, plan.values, strict=True)}
         for identity, entry in self._seen.entries.items():
-            task = self._present.get(identity.pid)
-            if task is not None and not entry.is_left and not is_within(task, self._within):
+            task = self._present[identity.pid]
+            if not entry.is_left and not is_within(task, self._within):
                 wanted[identity.pid] = entry.original
         return [(self._present[pid], adj) for pid, adj in wanted.items() if self._present[pid].oom_score_adj != adj]
 
     def _write(self, changes: list[tuple[Task, int]]) -> int:
-        """Note the new values, then write them; how many were written."""
-        entries = self._seen.entries
-        noted: dict[Identity, Entry] = {}
-        for task, adj in changes:
-            identity = identity_of(task)
-            original = self._seen.originals[task.process_id]
-            if identity is not None and adj != original:
-                cgroup = None if task.memcg is None else task.memcg.path
-                known = entries.get(identity) or Entry(identity, task.comm, original, (), self._looked_at_ticks, cgroup)
-                noted[identity] = known.with_written(adj)
+        """Write new values, and note them before; how many were written."""
+        noted = {entry.identity: entry for task, adj in changes if (entry := self._entry(task, adj)) is not None}
         if self._journal is not None:
             self._journal.note(noted.values())
-        released, reverted, written = [], [], 0
+        reverted, released, written = [], [], 0
         for task, adj in changes:
             identity = identity_of(task)
             if identity is None:
                 continue
             outcome = self._writer.write(identity, task.comm, task.oom_score_adj, adj)
+            before = self._seen.entries.pop(identity, None)
             if outcome is Written.DONE:
                 written += 1
                 if identity in noted:
-                    entries[identity] = noted[identity]
-                else:
-                    released.append(identity)
-                    entries.pop(identity, None)
+                    self._seen.entries[identity] = noted[identity]
+                elif before is not None:  # let go of; it may have children whom we have not seen yet
+                    self._seen.ghosts[identity] = before
             elif outcome is Written.REFUSED:
                 self._refused.add(identity)
-                if identity in entries:
-                    reverted.append(entries[identity])
-                else:
+                if before is None:
                     released.append(identity)
+                else:
+                    self._seen.entries[identity] = before
+                    reverted.append(before)
+            elif before is not None:
+                self._seen.ghosts[identity] = before
         if self._journal is not None:
             self._journal.note(reverted, released)
         return written
+
+    def _entry(self, task: Task, adj: int) -> Entry | None:
+        """What is to be known of a process that gets this value; None where it is its original."""
+        identity = identity_of(task)
+        if identity is None or adj == self._seen.originals[identity.pid]:
+            return None
+        known = self._seen.entries.get(identity)
+        if known is None:
+            cgroup = None if task.memcg is None else task.memcg.path
+            original = self._seen.originals[identity.pid]
+            known = Entry(identity, task.comm, original, (), self._looked_at_ticks, cgroup)
+        return known.with_written(adj)
 
     def _drift_in_words(self) -> list[str]:
         said = "{0.comm} ({0.identity.pid}): somebody set its oom_score_adj to {0.original}: {1}"

@@ -63,13 +63,13 @@ Entries: TypeAlias = Mapping[Identity, Entry]
 class Seen:
     """The processes of a snapshot, with what they would have without us.
 
-    entries: of those alive, and of those that have gone since the last look (gone), whose children may only be seen
-    at the next. originals: by process id, for all. fixed: process ids that are not ours to change. inherited, drifted
-    and left: entries that are new or changed for that reason.
+    entries: of those alive. ghosts: of those that have gone or were let go of since the last look, whose children may
+    only be seen at the next. originals: by process id, for all. fixed: process ids that are not ours to change.
+    inherited, drifted and left: entries that are new or changed for that reason.
     """
 
     entries: dict[Identity, Entry] = field(default_factory=dict)
-    gone: frozenset[Identity] = frozenset()
+    ghosts: dict[Identity, Entry] = field(default_factory=dict)
     originals: dict[int, int] = field(default_factory=dict)
     fixed: set[int] = field(default_factory=set)
     inherited: list[Entry] = field(default_factory=list)
@@ -84,26 +84,21 @@ def identity_of(task: Task) -> Identity | None:
     return Identity(task.process_id, task.start_time_ns // TICK_NS)
 
 
-def see(entries: Entries, tasks: Iterable[Task], drift: Drift, gone: frozenset[Identity] = frozenset()) -> Seen:
-    """Compare what is with what was written. gone are the entries whose processes had gone already at the last look."""
+def see(entries: Entries, tasks: Iterable[Task], drift: Drift, ghosts: Entries | None = None) -> Seen:
+    """Compare what is with what was written, as known from the last look."""
     alive = {identity: task for task in tasks if (identity := identity_of(task)) is not None and not task.is_kthread}
-    seen = Seen(gone=frozenset(identity for identity in entries if identity not in alive and identity not in gone))
-    seen.entries.update({identity: entry for identity, entry in entries.items() if identity not in alive})
-    by_pid = {identity.pid: identity for identity in alive}
+    seen = Seen(ghosts={identity: entry for identity, entry in entries.items() if identity not in alive})
+    family = _Family(alive, {identity.pid: identity for identity in alive}, {**(ghosts or {}), **seen.ghosts}, seen)
     # Parents before their children: a child may have inherited what its parent has inherited.
     for identity in sorted(alive, key=lambda identity: (identity.start_ticks, identity.pid)):
         task = alive[identity]
         known = entries.get(identity)
-        entry = (
-            _inherited(identity, task, seen, by_pid, alive) if known is None else _compared(known, task, drift, seen)
-        )
+        entry = family.inherited(identity, task) if known is None else _compared(known, task, drift, seen)
         seen.originals[identity.pid] = task.oom_score_adj if entry is None else entry.original
         if entry is not None:
             seen.entries[identity] = entry
             if entry.is_left:
                 seen.fixed.add(identity.pid)
-    for identity in gone:
-        seen.entries.pop(identity, None)
     return seen
 
 
@@ -126,70 +121,73 @@ def _compared(known: Entry, task: Task, drift: Drift, seen: Seen) -> Entry | Non
     return theirs
 
 
-def _inherited(
-    identity: Identity,
-    task: Task,
-    seen: Seen,
-    by_pid: Mapping[int, Identity],
-    alive: Mapping[Identity, Task],
-) -> Entry | None:
-    """An entry for a process that we do not know, if it was born with a value of ours; see docs/oom_score_adj.md."""
-    adj = task.oom_score_adj
-    parent = None if task.ppid is None else by_pid.get(task.ppid)
-    if parent is None or is_global_init(task):
-        return None
-    source = seen.entries.get(parent)
-    if source is None or not source.may_have_handed_down(adj, identity):
-        source = None if alive[parent].oom_score_adj == adj else _orphaned_from(identity, task, seen.entries.values())
-    if source is None:
-        return None
-    cgroup = None if task.memcg is None else task.memcg.path
-    entry = Entry(identity, task.comm, source.original, (adj,), identity.start_ticks, cgroup)
-    seen.inherited.append(entry)
-    return entry
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Who can have inherited from whom: those alive, and the ghosts that may have left children behind."""
+
+    alive: Mapping[Identity, Task]
+    by_pid: Mapping[int, Identity]
+    ghosts: Entries
+    seen: Seen
+
+    def inherited(self, identity: Identity, task: Task) -> Entry | None:
+        """An entry for a process that has none, if it was born with a value of ours; see docs/oom_score_adj.md."""
+        adj = task.oom_score_adj
+        parent = None if task.ppid is None else self.by_pid.get(task.ppid)
+        if parent is None or is_global_init(task):
+            return None
+        source = self.seen.entries.get(parent) or self.ghosts.get(parent)
+        if source is None or not source.may_have_handed_down(adj, identity):
+            if self.alive[parent].oom_score_adj == adj:
+                return None  # born with what its parent has, which is not from us
+            source = self._orphaned_from(identity, task)
+        if source is None:
+            return None
+        cgroup = None if task.memcg is None else task.memcg.path
+        entry = Entry(identity, task.comm, source.original, (adj,), identity.start_ticks, cgroup)
+        self.seen.inherited.append(entry)
+        return entry
+
+    def _orphaned_from(self, identity: Identity, task: Task) -> Entry | None:
+        """Where the parent has gone and the child been given to init: an older one of the cgroup with that value.
+
+        A guess, and so not made for 0, which most processes have anyway, nor for what the new parent itself has.
+        """
+        if task.memcg is None or task.oom_score_adj == 0:
+            return None
+        older = (
+            entry
+            for entry in (*self.ghosts.values(), *self.seen.entries.values())
+            if entry.cgroup == task.memcg.path
+            and entry.identity.start_ticks <= identity.start_ticks
+            and entry.may_have_handed_down(task.oom_score_adj, identity)
+        )
+        return max(older, key=lambda entry: entry.identity, default=None)
 
 
-def _orphaned_from(identity: Identity, task: Task, entries: Iterable[Entry]) -> Entry | None:
-    """Where the parent has gone and the child been given to init: an older one of the same cgroup with that value.
-
-    A guess, and so not made for 0, which most processes have anyway, nor (by the caller) for what init itself has.
-    """
-    if task.memcg is None or task.oom_score_adj == 0:
-        return None
-    older = (
-        entry
-        for entry in entries
-        if entry.cgroup == task.memcg.path
-        and entry.identity.start_ticks <= identity.start_ticks
-        and entry.may_have_handed_down(task.oom_score_adj, identity)
-    )
-    return max(older, key=lambda entry: entry.identity, default=None)
-
-
-def still_ours(entries: Entries, tasks: Iterable[Task]) -> dict[Identity, Entry]:
-    """What a daemon that was killed has left: without the entries of values that it had announced but not yet set."""
+def taken_over(entries: Entries, tasks: Iterable[Task]) -> Seen:
+    """What a daemon that was killed has left; who has its original is let go of, or was only about to be changed."""
     now = {identity_of(task): task.oom_score_adj for task in tasks}
-    return {
-        identity: entry
-        for identity, entry in entries.items()
-        if identity not in now or now[identity] != entry.original or entry.is_left
-    }
+    seen = Seen()
+    for identity, entry in entries.items():
+        is_ours = identity in now and (now[identity] != entry.original or entry.is_left)
+        (seen.entries if is_ours else seen.ghosts)[identity] = entry
+    return seen
 
 
-def to_restore(entries: Entries, tasks: Iterable[Task], within: str | None = None) -> list[tuple[Identity, str, int]]:
+def to_restore(seen: Seen, tasks: Iterable[Task], within: str | None = None) -> list[tuple[Identity, str, int]]:
     """Whom to give which value so that nothing of ours is left: those that still have it, and who inherited it.
 
     What somebody else has set since stays. Within a cgroup: who is only taken to have inherited it must be in there.
     """
     now = {identity: task for task in tasks if (identity := identity_of(task)) is not None}
-    seen = see(entries, now.values(), "leave")
+    left = see(seen.entries, now.values(), "leave", seen.ghosts).entries
     return [
         (identity, entry.comm, entry.original)
-        for identity, entry in seen.entries.items()
-        if identity in now
-        and not entry.is_left
+        for identity, entry in left.items()
+        if not entry.is_left
         and now[identity].oom_score_adj != entry.original
-        and (identity in entries or is_within(now[identity], within))
+        and (identity in seen.entries or is_within(now[identity], within))
     ]
 
 
