@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -96,7 +97,9 @@ class Daemon:
         except OompolicyError as error:
             self._apply(Blind(str(error)))
         except Exception as error:  # a bug of ours must not leave the machine without what is in force
-            self._apply(Blind(f"{type(error).__name__}: {error}: please report this"))
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
+            self._apply(Blind(f"{type(error).__name__}: {error} ({place}): please report this"))
 
     def _seen(self) -> Looked:
         snapshot = assigned(self._take_snapshot(), self._orders.assign)
