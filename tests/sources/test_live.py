@@ -236,8 +236,9 @@ import os, sys
 libc.unshare(0x20000) == 0 or sys.exit("unshare")
 libc.mount(b"none", b"/", None, 0x44000, None) == 0 or sys.exit("private")  # MS_REC | MS_PRIVATE
 libc.mount(b"proc", sys.argv[1].encode(), b"proc", 0, b"hidepid=" + sys.argv[2].encode()) == 0 or sys.exit("mount")
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from oompolicy.sources.live import live_snapshot
+live_snapshot(sys.argv[1])  # whatever is imported late is so now: the interpreter may be where only root looks
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
 snapshot = live_snapshot(sys.argv[1])
 print(len(snapshot.kernel.tasks), *snapshot.missing, sep="\\n")
 """

@@ -34,6 +34,7 @@ from oompolicy.sources.offers import can_lower_oom_score_adj
 from oompolicy.sources.oom_report import read_reports
 
 PAGES_PER_MIB = 256
+TRIES = 5
 
 
 @dataclass
@@ -61,7 +62,7 @@ def demo(policy_name: str | None, parameters: tuple[str, ...], as_json: bool) ->
             if not as_json:
                 _print_stage(f"A memcg of {LIMIT_MIB} MiB ({memcg.path}, cgroup {hierarchy.version})")
             for number, chosen_by in enumerate((None, policy), start=1):
-                done = _play(memcg, chosen_by)
+                done = _play_until_one_dies(memcg, chosen_by)
                 if as_json:
                     print_json(_as_json(chosen_by, done))
                 else:
@@ -69,6 +70,16 @@ def demo(policy_name: str | None, parameters: tuple[str, ...], as_json: bool) ->
     except (PrivilegeError, BackendError) as error:
         print_note(f"no real OOM here: {error}")
         _show_model(policy, as_json)
+
+
+def _play_until_one_dies(memcg: OwnMemcg, policy: Policy | None) -> _Round:
+    """One round; again where the kernel, choosing anew before its victim had given everything back, killed both."""
+    for _ in range(TRIES):
+        done = _play(memcg, policy)
+        if done.ending is None or len(done.ending.killed) <= 1:
+            break
+        print_note("the kernel killed both: it chose again before the first had given back its memory; once more")
+    return done
 
 
 def _play(memcg: OwnMemcg, policy: Policy | None) -> _Round:

@@ -23,6 +23,7 @@ BIG, SMALL = "database", "batch"
 LIMIT_MIB, BIG_MIB, SMALL_MIB, GROWTH_MIB = 128, 80, 32, 24
 DIES_WITHIN_S = 20.0
 LOGGED_WITHIN_S = 5.0
+FOLLOWS_WITHIN_S = 0.1
 PANIC_ON_EVERY_OOM = 2
 
 
@@ -37,7 +38,11 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the kernel did: who was killed, by wait(2) and not by the log; the log's records, None where unreadable."""
+    """What the kernel did: who was killed, by wait(2) and not by the log; the log's records, None where unreadable.
+
+    Two may be killed for one OOM, with or without a policy: the kernel marks a victim as done (MMF_OOM_SKIP) before
+    all its pages are given back, and whoever still asks for memory in between makes it choose again.
+    """
 
     killed: tuple[Worker, ...]
     big_got_its_memory: bool
@@ -82,22 +87,20 @@ def play(memcg: OwnMemcg, before: Callable[[Scene], None]) -> Ending:
         small = workers.start(SMALL, children[1], SMALL_MIB)
         before(Scene(memcg.scope, big, small))
         got_it = big.hold(GROWTH_MIB)
-        killed = _first_killed((big, small))
+        killed = _all_killed((big, small))
         records = None
         if log is not None:
             records = tuple(log.wait_for(b"Killed process", LOGGED_WITHIN_S))
         return Ending(killed, got_it, records)
 
 
-def _first_killed(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
-    """Those whom SIGKILL has ended, as soon as it has ended one; empty where it ends none in time."""
+def _all_killed(workers: tuple[Worker, ...]) -> tuple[Worker, ...]:
+    """Those whom SIGKILL has ended: one within DIES_WITHIN_S, and who follows it at once; empty where none dies."""
     deadline = time.monotonic() + DIES_WITHIN_S
-    while time.monotonic() < deadline:
-        killed = tuple(worker for worker in workers if worker.was_killed())
-        if killed:
-            return killed
+    while time.monotonic() < deadline and not any(worker.was_killed() for worker in workers):
         time.sleep(0.01)
-    return ()
+    time.sleep(FOLLOWS_WITHIN_S)
+    return tuple(worker for worker in workers if worker.was_killed())
 
 
 def _kernel_log(stack: contextlib.ExitStack) -> KernelLog | None:
