@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oompolicy.errors import OompolicyError
-from oompolicy.trusted_file import check_trusted, read_trusted
+from oompolicy.trusted_file import read_trusted
 
 
 @pytest.fixture
@@ -26,8 +26,6 @@ def trusted_folder() -> Iterator[Path]:
 def refusal(path: Path) -> str:
     with pytest.raises(OompolicyError) as caught:
         read_trusted(path)
-    with pytest.raises(OompolicyError):
-        check_trusted(path)
     return str(caught.value)
 
 
@@ -40,7 +38,6 @@ def written(path: Path, mode: int = 0o644) -> Path:
 @pytest.mark.root
 def test_root_reads_what_only_root_can_write(trusted_folder: Path) -> None:
     path = written(trusted_folder / "file")
-    check_trusted(path)
     assert read_trusted(path) == b"x" * 200_000
 
 
@@ -106,7 +103,6 @@ def test_what_is_checked_is_what_was_opened(trusted_folder: Path, monkeypatch: p
 def test_others_read_their_own_files_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     path = written(tmp_path / "file", 0o666)
-    check_trusted(path)
     assert read_trusted(path) == b"x" * 200_000
 
 

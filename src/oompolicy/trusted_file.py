@@ -44,20 +44,6 @@ def read_trusted(path: str | Path) -> bytes:
         os.close(fd)
 
 
-def check_trusted(path: str | Path) -> None:
-    """Raise OompolicyError where root cannot trust a file or a folder, as read_trusted() has it.
-
-    Does nothing for others than root. Only those who are trusted can replace what was checked before it is opened.
-    """
-    if os.geteuid() != 0:
-        return
-    try:
-        _refuse_untrusted(path, Path(path).stat())
-        _refuse_untrusted_folders(path, Path(path))
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
 def _unreadable(path: str | Path, error: OSError) -> OompolicyError:
     if isinstance(error, FileNotFoundError):
         return OompolicyError(path, "no such file")
