@@ -1,4 +1,4 @@
-"""How much processor time it takes to rank and plan oom_score_adj for 2,000 processes in 221 scopes, beside ranking them alone.
+"""The processor time to rank and plan oom_score_adj for 2,000 processes in 221 scopes, beside ranking them alone.
 
 Belongs here: a made-up machine and the clock. Must not know: how a plan is found.
 """
