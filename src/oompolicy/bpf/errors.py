@@ -58,6 +58,8 @@ _WHY: Final[dict[tuple[Command | None, int], tuple[str, str | None]]] = {
     (Command.MAP_UPDATE_BATCH, numbers.E2BIG): ("the map is full, or ends before an index", "make max_entries larger"),
     (Command.MAP_UPDATE_ELEM, numbers.EEXIST): ("the key is there already", None),
     (Command.MAP_UPDATE_ELEM, numbers.ENOENT): ("there is no such key", None),
+    (Command.MAP_UPDATE_ELEM, numbers.EPERM): ("it is frozen, or not for writing by processes", None),
+    (Command.MAP_UPDATE_BATCH, numbers.EPERM): ("it is frozen, or not for writing by processes", None),
     (Command.PROG_LOAD, numbers.E2BIG): ("the program is too long, or newer than the kernel", None),
     (Command.PROG_LOAD, numbers.ENOENT): ("what it attaches to is not in the kernel's BTF", None),
     (Command.OBJ_PIN, numbers.EPERM): ("not in a bpf file system", "mount -t bpf bpf /sys/fs/bpf"),

@@ -207,7 +207,7 @@ class CallFunction(Instruction):
         return _slot(0x85, src=1, imm=_distance(self.target))
 
     def __str__(self) -> str:
-        return f"call pc{_place(self.target)}" if isinstance(self.target, int) else f"call {self.target}"
+        return f"call {_place(self.target)}"
 
 
 @dataclass(frozen=True, slots=True)
