@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NoReturn, Protocol
 
-from oompolicy.bpf.btf_records import FIXED_WORDS, HEAD_WORDS, WORDS_EACH, decode, kind_of
+from oompolicy.bpf.btf_records import HEAD_WORDS, WORDS_EACH, WordsOf, decode, kind_of
 from oompolicy.bpf.btf_types import BtfType, Kind, Void
 from oompolicy.bpf.errors import BtfError
 
@@ -61,6 +61,7 @@ class BtfBlob:
         self._types, self._strings = self._sections(data)
         self._words = array("I", self._types)
         self._starts = self._index()
+        self._names: bytes | None = None  # the name's offset of each record; made for the first search by name
 
     @property
     def type_count(self) -> int:
@@ -83,17 +84,17 @@ class BtfBlob:
     def ids(self, name: str, kind: Kind) -> tuple[int, ...]:
         """As TypeSource; those of the base come first."""
         found = list(self._base.ids(name, kind)) if self._base else []
-        for word in self._mentions(name):
-            index = bisect_left(self._starts, word)
-            is_start = index < len(self._starts) and self._starts[index] == word
-            if is_start and kind_of(self._words[word + 1]) == kind:
+        if self._names is None:
+            self._names = array("I", [self._words[start] for start in self._starts]).tobytes()
+        for index in self._mentions(name, self._names):
+            if kind_of(self._words[self._starts[index] + 1]) == kind:
                 found.append(self._first_id + index)
         return tuple(found)
 
     def enums_with(self, enumerator: str) -> tuple[int, ...]:
         """As TypeSource; those of the base come first."""
         found = list(self._base.enums_with(enumerator)) if self._base else []
-        for word in self._mentions(enumerator):
+        for word in self._mentions(enumerator, self._types):
             index = bisect_right(self._starts, word) - 1
             if index < 0:
                 continue
@@ -141,16 +142,14 @@ class BtfBlob:
 
     def _index(self) -> array[int]:
         """The word at which each record starts: one tight loop over the hundred thousand records of a vmlinux."""
-        words, fixed, each = self._words, FIXED_WORDS, WORDS_EACH
+        words, words_of = self._words, WordsOf()
         starts: list[int] = []
         append = starts.append
         word, end = 0, len(words)
         try:
             while word < end:
                 append(word)
-                info = words[word + 1]
-                kind = (info >> 24) & 31
-                word += fixed[kind] + each[kind] * (info & 0xFFFF)
+                word += words_of[words[word + 1]]
         except IndexError:
             unknown = word + 1 < end
             self._damaged("a kind of type that is not known here" if unknown else "the last type is cut off")
@@ -158,8 +157,8 @@ class BtfBlob:
             self._damaged("the last type is cut off")
         return array("I", starts)
 
-    def _mentions(self, name: str) -> Iterator[int]:
-        """The words that equal the name's offset: where it names something, and where a number happens to."""
+    def _mentions(self, name: str, words: bytes) -> Iterator[int]:
+        """Which of the words equal the name's offset: where it names something, or a number happens to be the same."""
         offset = self.string_offset(name) if name else None
         offsets = [] if offset is None else [offset]
         if self._base and offset is not None and offset >= self._strings_start:
@@ -167,11 +166,11 @@ class BtfBlob:
             offsets += [] if in_base is None else [in_base]
         for each in sorted(offsets):
             pattern = struct.pack("=I", each)
-            at = self._types.find(pattern)
+            at = words.find(pattern)
             while at >= 0:
                 if at % 4 == 0:
                     yield at // 4
-                at = self._types.find(pattern, at + 1)
+                at = words.find(pattern, at + 1)
 
     def _damaged(self, why: str) -> NoReturn:
         raise BtfError(self._name, f"damaged BTF: {why}")

@@ -44,8 +44,8 @@ _AFTER: Final = {
     Kind.DECL_TAG: (1, 0),
     Kind.ENUM64: (0, 3),
 }
-FIXED_WORDS: Final = [HEAD_WORDS + _AFTER.get(kind, (0, 0))[0] for kind in Kind]
 WORDS_EACH: Final = [_AFTER.get(kind, (0, 0))[1] for kind in Kind]
+_FIXED_WORDS: Final = [HEAD_WORDS + _AFTER.get(kind, (0, 0))[0] for kind in Kind]
 
 _INT_SIGNED: Final = 1
 
@@ -56,6 +56,15 @@ Words: TypeAlias = "array[int]"  # unsigned 32 bit
 def kind_of(info: int) -> int:
     """The kind in a record's info: bits 24 to 28."""
     return (info >> 24) & 31
+
+
+class WordsOf(dict[int, int]):
+    """Info -> the words of its record, worked out once for each info. Raises IndexError for a kind unknown here."""
+
+    def __missing__(self, info: int) -> int:
+        kind = kind_of(info)
+        self[info] = words = _FIXED_WORDS[kind] + WORDS_EACH[kind] * (info & 0xFFFF)
+        return words
 
 
 def decode(words: Words, start: int, string: StringAt) -> BtfType:

@@ -22,7 +22,7 @@ from oompolicy.bpf.uapi import Command
 
 USUAL_MOUNT: Final = Path("/sys/fs/bpf")
 Pinnable = Map | Program | Link
-PinnableT = TypeVar("PinnableT", Map, Program, Link)
+PinnableT = TypeVar("PinnableT", bound=Pinnable)
 _MOUNT_FLAGS: Final = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # the same bits as MS_*
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import select
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 from typing import Final, Self
 
@@ -47,7 +47,7 @@ class RingBuffer:
         self._consumer_words = memoryview(self._consumer).cast("Q")
         self._producer_words = memoryview(self._producer).cast("Q")
 
-    def read(self) -> Iterator[bytes]:
+    def read(self) -> Generator[bytes, None, None]:
         """The records that are there now, oldest first; each is let go of once the next is asked for."""
         mask = self._size_bytes - 1
         at = self._consumer_words[0]
