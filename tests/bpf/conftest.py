@@ -1,7 +1,4 @@
-"""What the tests that speak to a kernel share: is BPF to be had here, a file system for pins, nothing left open.
-
-In a guest (IN_GUEST is set) nothing may be skipped for lack of permission: there it must work.
-"""
+"""What the tests that speak to a kernel share: is BPF to be had here, a file system for pins, nothing left open."""
 
 from __future__ import annotations
 
@@ -9,11 +6,10 @@ import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from bpf.by_hand import constant, tracing_spec
+from bpf.by_hand import constant, not_here, tracing_spec
 from oompolicy.bpf.errors import BpfError, BtfError
 from oompolicy.bpf.kernel_btf import vmlinux_btf
 from oompolicy.bpf.maps import Map, MapSpec
@@ -23,12 +19,6 @@ from oompolicy.bpf.uapi import AttachType, MapType
 # x86-64 and arm64 alike: the calls are younger than their difference.
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
 FSCONFIG_CMD_CREATE = 6
-
-
-def not_here(reason: object) -> NoReturn:
-    if os.environ.get("IN_GUEST"):
-        pytest.fail(f"a guest must be able to: {reason}")
-    pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

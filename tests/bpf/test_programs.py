@@ -28,6 +28,7 @@ from bpf.by_hand import (
     U64,
     constant,
     load,
+    not_here,
     syscall_spec,
 )
 from oompolicy.bpf.assembly import Label, Line, assemble, label_places, resolve
@@ -39,12 +40,14 @@ from oompolicy.bpf.instructions import (
     Atomic,
     Call,
     CallFunction,
+    CallKernel,
     Exit,
     Goto,
     Jump,
     Load,
     LoadConstant,
     LoadFunction,
+    LoadVariable,
     Negate,
     Store,
     add,
@@ -64,7 +67,8 @@ def test_the_context_comes_back_as_the_program_left_it() -> None:
         Load(U32, R3, R1, 8),
         add(R2, R3),
         Store(U64, R1, 16, R2),
-        Store(U16, R1, 12, 0x1234),
+        move(R4, 0x1234),
+        Store(U16, R1, 12, R4),  # before 6.3 the verifier takes no number here, only a register
         move(R0, -7),
         Exit(),
     ]
@@ -348,6 +352,58 @@ def test_reading_a_field_of_the_running_task() -> None:
     assert run.returned == 0
     assert struct.unpack_from("=I", run.context)[0] == os.getpid()
     assert run.context[8:].partition(b"\0")[0] == Path("/proc/self/comm").read_bytes().strip()
+
+
+def test_a_function_of_the_kernel_is_called() -> None:
+    """bpf_task_from_pid(), which SYSCALL programs may call since commit a8e03b6bbb2c "bpf: Allow invoking kfuncs from
+    BPF_PROG_TYPE_SYSCALL progs" (in v6.10).
+    """
+    with vmlinux_btf() as btf:
+        if not btf.has_function("bpf_task_from_pid"):
+            pytest.skip("no bpf_task_from_pid()")
+        from_pid, release = (btf.function(f"bpf_task_{name}").type_id for name in ("from_pid", "release"))
+        tgid = btf.field("task_struct", "tgid").offset_bytes
+    lines: list[Line] = [
+        Load(U32, R1, R1, 0),
+        CallKernel(from_pid),
+        Jump(JumpOp.EQ, R0, 0, "end"),
+        Load(U32, R6, R0, tgid),
+        move(R1, R0),
+        CallKernel(release),
+        move(R0, R6),
+        Label("end"),
+        Exit(),
+    ]
+    with load(lines) as program:
+        assert program.run(struct.pack("=I", os.getppid())).returned == os.getppid()
+        assert program.run(struct.pack("=I", 0x7FFFFFFF)).returned == 0
+
+
+def test_a_variable_of_the_kernel_is_read() -> None:
+    """A per-CPU counter of the kernel's, by the id of its VAR: how deep in BPF programs each CPU is."""
+    with vmlinux_btf() as btf:
+        variable = btf.find("bpf_prog_active", Kind.VAR)
+    lines: list[Line] = [
+        LoadVariable(R1, variable),
+        Call(Helper.THIS_CPU_PTR),
+        Load(U32, R6, R0, 0),
+        LoadVariable(R1, variable),
+        move(R2, 1 << 20),
+        Call(Helper.PER_CPU_PTR),
+        Jump(JumpOp.EQ, R0, 0, "no such CPU"),
+        move(R6, -1),
+        Label("no such CPU"),
+        move(R0, R6),
+        Exit(),
+    ]
+    try:
+        program = load(lines)
+    except VerifierError as error:
+        if "failed to find the address" not in error.why:
+            raise
+        not_here(f"{error}: the kernel lacks CONFIG_KALLSYMS_ALL")
+    with program:
+        assert program.run().returned in (0, 1)
 
 
 def test_the_log_for_people_is_short() -> None:

@@ -53,7 +53,11 @@ def open_pinned(path: Path, kind: type[PinnableT]) -> PinnableT:
 
 
 def unpin(path: Path) -> bool:
-    """Take the name away; False where there was none. Raises BpfError."""
+    """Take the name away; False where there was none. Raises BpfError.
+
+    Where nothing else holds it, it ends a moment later and not with this call: bpf_link_put() leaves that to RCU and
+    a worker. Closing the last descriptor of a link that has no name ends it at once.
+    """
     try:
         path.unlink()
     except FileNotFoundError:
