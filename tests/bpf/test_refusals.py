@@ -6,15 +6,21 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
+from oompolicy.bpf.attributes import U64, Layout, MapCreate
 from oompolicy.bpf.errors import BpfError, BpfPrivilegeError, VerifierError, refusal
+from oompolicy.bpf.maps import Map, MapSpec
 from oompolicy.bpf.privileges import effective_capabilities, lockdown, what_forbids
-from oompolicy.bpf.uapi import Command
+from oompolicy.bpf.syscall import bpf_fd, number_on
+from oompolicy.bpf.uapi import Command, MapType
 from oompolicy.errors import OompolicyError, PrivilegeError
 
+KnownPart = Annotated[bytes, "400s"]
 EVERYTHING = "000001ffffffffff"
 WHOLE = "         0          0 4294967295\n"
 
@@ -108,6 +114,17 @@ def test_a_log_without_a_reason_falls_back_on_the_errno() -> None:
     assert str(error).endswith(os.strerror(errno.EINVAL))
 
 
+def test_lockdown_is_named_where_the_verifier_may_refuse_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oompolicy.bpf.errors.lockdown", lambda: "confidentiality")
+    assert "where programs may not read its memory" in str(VerifierError("p", ["unknown func"], errno.EINVAL))
+
+
+def test_a_machine_whose_number_is_unknown_is_named() -> None:
+    assert {machine: number_on(machine) for machine in ("x86_64", "aarch64")} == {"x86_64": 321, "aarch64": 280}
+    with pytest.raises(BpfError, match="its number on riscv64 is not known here: known: x86_64, aarch64"):
+        number_on("riscv64")
+
+
 @pytest.mark.root
 def test_a_process_without_capabilities_is_told_which(bpf_here: None) -> None:
     program = """
@@ -124,3 +141,31 @@ except PrivilegeError as error:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert "map m: MAP_CREATE: not permitted: this process lacks CAP_BPF and CAP_PERFMON" in told.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class MapCreateOfTheFuture(Layout):
+    """BPF_MAP_CREATE as a kernel to come may have it."""
+
+    known: KnownPart = b""
+    more: U64 = 0
+
+
+def small_array(more: int) -> MapCreateOfTheFuture:
+    known = MapCreate(map_type=MapType.ARRAY, key_size=4, value_size=8, max_entries=1).pack()
+    return MapCreateOfTheFuture(known.ljust(400, b"\0"), more)
+
+
+@pytest.mark.root
+def test_only_what_says_something_can_be_too_new_for_a_kernel(bpf_here: None) -> None:
+    with Map(bpf_fd(Command.MAP_CREATE, small_array(more=0), "map m")) as made:
+        assert made.type == MapType.ARRAY
+    with pytest.raises(BpfError, match="map m: MAP_CREATE: too large, or newer than the kernel") as refused:
+        bpf_fd(Command.MAP_CREATE, small_array(more=1), "map m")
+    assert refused.value.errno == errno.E2BIG
+
+
+@pytest.mark.root
+def test_names_are_made_to_fit(bpf_here: None) -> None:
+    with Map.create(MapSpec(MapType.ARRAY, "spare-the-database", 4, 8, 1)) as values:
+        assert values.name == "spare_the_datab"

@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from oompolicy.bpf.privileges import what_forbids
+from oompolicy.bpf.privileges import lockdown, what_forbids
 from oompolicy.bpf.uapi import Command
 from oompolicy.errors import OompolicyError, PrivilegeError
 
+_LOCKED_DOWN: Final = "the kernel is locked down (confidentiality), where programs may not read its memory"
 LAST_LINES: Final = 12  # of a verifier's log; the reason is at its end
 
 
@@ -36,7 +37,8 @@ class VerifierError(BpfError):
         self.log = tuple(line for line in log if not line.startswith("verification time"))[-LAST_LINES:]
         reasons = [line for line in self.log if not line.startswith("processed ")]
         reason = reasons[-1].strip() if reasons else os.strerror(errno)
-        super().__init__(what, f"the verifier refused it: {reason}", errno=errno)
+        hint = _LOCKED_DOWN if lockdown() == "confidentiality" else None
+        super().__init__(what, f"the verifier refused it: {reason}", hint, errno)
         self.excerpt = "\n".join(f"    {line}" for line in self.log)
 
 
@@ -52,7 +54,7 @@ _WHY: Final[dict[tuple[Command | None, int], tuple[str, str | None]]] = {
     (None, numbers.ENOSYS): ("the kernel has no bpf(2)", "it needs CONFIG_BPF_SYSCALL"),
     (None, numbers.ENOENT): ("there is no such thing", None),
     (None, numbers.EMFILE): ("too many open files", "raise the limit: ulimit -n"),
-    (Command.MAP_CREATE, numbers.E2BIG): ("the map would be too large", None),
+    (Command.MAP_CREATE, numbers.E2BIG): ("too large, or newer than the kernel", None),
     (Command.MAP_CREATE, numbers.EINVAL): ("this kernel has no such map, or not with such sizes and flags", None),
     (Command.MAP_UPDATE_ELEM, numbers.E2BIG): ("the map is full, or ends before this index", "make max_entries larger"),
     (Command.MAP_UPDATE_BATCH, numbers.E2BIG): ("the map is full, or ends before an index", "make max_entries larger"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ _BATCH: Final = 4096  # entries a call; a bucket of a hash must fit into one
 class MapSpec:
     """What a map is to be: sizes in bytes, max_entries in entries (RINGBUF: bytes, a power of two of pages).
 
-    The name has at most 15 characters of A-Z a-z 0-9 _ and '.'; btf_fd, key_btf_id and value_btf_id tell the types
-    of keys and values, which local storage needs.
+    The kernel keeps what object_name() makes of the name. btf_fd, key_btf_id and value_btf_id tell the types of keys
+    and values, which local storage needs.
     """
 
     type: MapType
@@ -169,8 +170,12 @@ def _cut(memory: Buffer, size_bytes: int) -> Iterator[bytes]:
 
 
 def object_name(name: str) -> bytes:
-    """A name as the kernel takes it for maps and programs: its first 15 bytes."""
-    return name.encode()[: OBJ_NAME_BYTES - 1]
+    """A name as the kernel takes it for maps and programs: 15 characters of A-Z a-z 0-9 _ and '.'.
+
+    >>> object_name("spare-the-database")
+    b'spare_the_datab'
+    """
+    return re.sub(rb"[^A-Za-z0-9_.]", b"_", name.encode())[: OBJ_NAME_BYTES - 1]
 
 
 def u32(number: int) -> bytes:

@@ -74,12 +74,20 @@ def out_of_the_way(fd: int) -> int:
         os.close(fd)
 
 
-@cache
-def _number() -> int:
-    machine = os.uname().machine
+def number_on(machine: str) -> int:
+    """The number of bpf(2) on a machine, as uname(2) names it. Raises BpfError.
+
+    >>> number_on("aarch64")
+    280
+    """
     if machine not in NUMBERS:
         raise BpfError("bpf(2)", f"its number on {machine} is not known here", f"known: {', '.join(NUMBERS)}")
     return NUMBERS[machine]
+
+
+@cache
+def _number() -> int:
+    return number_on(os.uname().machine)
 
 
 @cache
