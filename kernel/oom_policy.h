@@ -13,6 +13,8 @@
 #include <linux/types.h>
 #include <linux/minmax.h>
 
+#define OOM_POLICY_ABI	1	/* the module shows it in /sys/module/oom_policy/parameters/abi */
+
 enum oom_policy_band {
 	OOM_POLICY_DEFER = 0,		/* no opinion: the kernel's badness */
 	OOM_POLICY_SCORE = 1,		/* the score, in pages */
@@ -21,19 +23,27 @@ enum oom_policy_band {
 	OOM_POLICY_SPARE = 4,		/* after all others: -2^61 + badness */
 };
 #define OOM_POLICY_BAND_BITS	3
-#define OOM_POLICY_CLAMP	((1LL << 60) - 1)
+#define OOM_POLICY_BAND_MASK	((1L << OOM_POLICY_BAND_BITS) - 1)
+#define OOM_POLICY_CLAMP	((1L << 60) - 1)
+
+/* The bands need 63 bits; no policy is better than one that overflows. */
+_Static_assert(sizeof(long) == 8, "oom_policy: a long must have 64 bits");
 
 static inline long oom_policy_clamp(long score)
 {
-	return clamp_t(long, score, -OOM_POLICY_CLAMP, OOM_POLICY_CLAMP);
+	return clamp(score, -OOM_POLICY_CLAMP, OOM_POLICY_CLAMP);
 }
 
-/* The answer of a program: (score << OOM_POLICY_BAND_BITS) | band; score is ignored but in two bands. */
+/*
+ * The answer of a program is (score << OOM_POLICY_BAND_BITS) | band; the score counts in two bands only. A band that
+ * is not in the table is no opinion. No answer gives LONG_MIN, which to the kernel means "not to be killed": a policy
+ * that spares everyone still yields a victim.
+ */
 static inline long oom_policy_points(long answer, long badness)
 {
 	long score = answer >> OOM_POLICY_BAND_BITS;
 
-	switch (answer & ((1 << OOM_POLICY_BAND_BITS) - 1)) {
+	switch (answer & OOM_POLICY_BAND_MASK) {
 	case OOM_POLICY_SCORE:
 		return oom_policy_clamp(score);
 	case OOM_POLICY_PRESELECTED:

@@ -1,0 +1,103 @@
+"""What the module does in a kernel, one line of JSON a proof: {"proof": name, ...}. Runs in a guest, as root.
+
+Belongs here: acts on the kernel and what was seen, no judgement; test_module.py judges.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from by_comm import DEFER, KILL, SPARE, ByComm, preselected, score
+from oom_stage import (
+    Stage,
+    command,
+    counters,
+    load,
+    log,
+    oom_score,
+    pid_1_cannot_be_chosen,
+    small_and_big,
+    sysrq_f,
+)
+
+
+def tell(proof: str, **seen: object) -> None:
+    print(json.dumps({"proof": proof, **seen}), flush=True)
+
+
+def answered(proof: str, policy: ByComm, **answers: int) -> None:
+    """One memcg OOM under these answers: who died, and with how many points."""
+    policy.answer(small=DEFER, big=DEFER, asks=DEFER)
+    policy.answer(**answers)
+    victims = small_and_big()
+    tell(proof, victims=victims, events=[event._asdict() for event in policy.ended()])
+
+
+def in_memcgs(policy: ByComm) -> None:
+    policy.attach()
+    answered("score", policy, small=score(10**9))
+    answered("score 0", policy, big=score(0), small=score(-5), asks=score(-6))
+    answered("score 0 loses", policy, big=score(0), asks=score(0))
+    answered("kill", policy, small=KILL, big=score((1 << 60) - 1))
+    answered("preselected", policy, small=preselected(-7), big=score((1 << 60) - 1))
+    answered("spare", policy, big=SPARE)
+    answered("spare all", policy, small=SPARE, big=SPARE, asks=SPARE)
+    answered("defer", policy)
+    policy.detach()
+
+
+def counted(policy: ByComm) -> None:
+    """How many candidates the hook is asked about: not the one that must not be killed, nor a reader of oom_score."""
+    policy.attach()
+    policy.answer(small=KILL, big=DEFER, asks=DEFER)
+    with Stage(60) as stage:
+        pids = [stage.hog("small", 5), stage.hog("big", 35, adj=-1000), stage.hog("other", 3, adj=-500)]
+        policy.detach()
+        kernels_own = [oom_score(pid) for pid in pids]
+        policy.attach()
+        before = counters()
+        while_attached = [oom_score(pid) for pid in pids]
+        after_reading = counters()
+        stage.hog("asks", 1, "grow=30")
+        victims = stage.victims()
+    tell("unkillable never asked", victims=victims, before=before, after=counters())
+    tell("oom_score", own=kernels_own, attached=while_attached, before=before, after=after_reading)
+    policy.detach()
+    list(policy.ended())
+
+
+def whole_machine(policy: ByComm) -> None:
+    for proof, answers in (("sysrq without", {}), ("sysrq", {"small": score(1 << 40)})):
+        policy.answer(small=DEFER, big=DEFER)
+        policy.answer(**answers)
+        policy.attach()
+        with Stage() as stage:
+            stage.hog("small", 5)
+            stage.hog("big", 80)
+            sysrq_f()
+            tell(proof, victims=stage.victims(), events=[event._asdict() for event in policy.ended()])
+        policy.detach()
+
+
+def main() -> None:
+    pid_1_cannot_be_chosen()
+    tell("refuses a parameter", insmod=command("insmod", "/lib/oom_policy.ko", "abi=7"))
+    load()
+    tell("loaded", **counters())
+    tell("no policy", victims=small_and_big(), **counters())
+    policy = ByComm()
+    policy.attach()
+    tell("rmmod while attached", rmmod=command("rmmod", "oom_policy"))
+    policy.detach()
+    for proofs in (in_memcgs, counted, whole_machine):
+        proofs(policy)
+    tell("rmmod after", rmmod=command("rmmod", "oom_policy"))
+    tell("unloaded", victims=small_and_big())
+    load()
+    tell("loaded again", **counters())
+    tell("log", lines=[line for line in log().splitlines() if "oom_policy" in line])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
