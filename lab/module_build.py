@@ -18,7 +18,11 @@ from lab.commands import run
 from lab.kernels import ADVICE, CACHE, SERIES, kernel
 
 SOURCE = Path(__file__).resolve().parent.parent / "kernel"
-TOOLS = {"make": "make", "pahole": "pahole", "x86_64-linux-gnu-gcc-12": "gcc-12"}  # command -> package; pahole makes BTF
+TOOLS = {
+    "make": "make",
+    "pahole": "pahole",
+    "x86_64-linux-gnu-gcc-12": "gcc-12",
+}  # command -> package; pahole makes BTF
 
 
 def module(release: str, source: Path = SOURCE, cache: Path = CACHE) -> Path:

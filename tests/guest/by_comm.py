@@ -46,25 +46,27 @@ class Event(NamedTuple):
     found: bool
 
 
+# kind -> bytes after the twelve that every type has, and bytes for each of its members
+EXTRA = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0)}
+EXTRA |= {19: (0, 12)}
+
+
 class Btf:
     """Types of the kernel, and of a module on top of it."""
-
-    EXTRA = {1: (4, 0), 3: (12, 0), 4: (0, 12), 5: (0, 12), 6: (0, 8), 13: (0, 8), 14: (4, 0), 15: (0, 12), 17: (4, 0)}
-    EXTRA |= {19: (0, 12)}
 
     def __init__(self, path: str, base: Btf | None = None) -> None:
         raw = Path(path).read_bytes()
         _, _, _, header, types, types_size, strings, strings_size = struct.unpack_from("<HBBIIIII", raw)
         self.types = raw[header + types : header + types + types_size]
         own = raw[header + strings : header + strings + strings_size]
-        self.strings = base.strings + own if base else own
-        self.first = base.first + len(base.offsets) if base else 1
+        self.strings: bytes = base.strings + own if base else own
+        self.first: int = base.first + len(base.offsets) if base else 1
         self.offsets: list[int] = []
         place, unpack = 0, struct.Struct("<I").unpack_from
         while place < len(self.types):
             self.offsets.append(place)
             (info,) = unpack(self.types, place + 4)
-            fixed, each = self.EXTRA.get(info >> 24 & 31, (0, 0))
+            fixed, each = EXTRA.get(info >> 24 & 31, (0, 0))
             place += 12 + fixed + each * (info & 0xFFFF)
 
     def find(self, name: str, kind: int) -> int:
@@ -83,14 +85,14 @@ class Btf:
         for member in range(info & 0xFFFF):
             name, _, bits = struct.unpack_from("<III", self.types, place + 12 + 12 * member)
             if self.strings[name : self.strings.index(b"\0", name)] == field.encode():
-                return (bits & 0xFFFFFF) // 8
+                return int(bits & 0xFFFFFF) // 8
         raise KeyError(field)
 
 
 def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.syscall(SYS_BPF, command, buffer, len(attributes))
+    result = int(libc.syscall(SYS_BPF, command, buffer, len(attributes)))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result, buffer.raw
@@ -213,39 +215,46 @@ class ByComm:
     def ranker(self) -> bytes:
         """bpf_oom_score(task, oc, points): the answer for task->comm, 0 where there is none."""
         comm = self.kernel.offset("task_struct", "comm")
-        return b"".join((
-            load(R3, R1, 0),
-            instruction(0x07, R3, value=comm),
-            stack_address(R1, -16),
-            instruction(0xB7, R2, value=16),
-            call(PROBE_READ_KERNEL),
-            map_address(R1, self.answers),
-            stack_address(R2, -16),
-            call(MAP_LOOKUP_ELEM),
-            instruction(0x15, R0, offset=1, value=0),
-            load(R0, R0, 0),
-            EXIT,
-        ))
+        return b"".join(
+            (
+                load(R3, R1, 0),
+                instruction(0x07, R3, value=comm),
+                stack_address(R1, -16),
+                instruction(0xB7, R2, value=16),
+                call(PROBE_READ_KERNEL),
+                map_address(R1, self.answers),
+                stack_address(R2, -16),
+                call(MAP_LOOKUP_ELEM),
+                instruction(0x15, R0, offset=1, value=0),
+                load(R0, R0, 0),
+                EXIT,
+            )
+        )
 
     def observer(self) -> bytes:
         """oom_policy_end(oc, found): what oc holds, into the queue."""
-        at = {field: self.kernel.offset("oom_control", field) for field in ("totalpages", "chosen_points", "memcg", "order")}
-        return b"".join((
-            load(R6, R1, 0),
-            load(R7, R1, 8),
-            store(-8, R7),
-            load(R7, R6, at["order"], 4),
-            store(-16, R7),
-            load(R7, R6, at["memcg"]),
-            store(-24, R7),
-            load(R7, R6, at["chosen_points"]),
-            store(-32, R7),
-            load(R7, R6, at["totalpages"]),
-            store(-40, R7),
-            map_address(R1, self.events),
-            stack_address(R2, -40),
-            instruction(0xB7, R3, value=0),
-            call(MAP_PUSH_ELEM),
-            instruction(0xB7, R0, value=0),
-            EXIT,
-        ))
+        at = {
+            field: self.kernel.offset("oom_control", field)
+            for field in ("totalpages", "chosen_points", "memcg", "order")
+        }
+        return b"".join(
+            (
+                load(R6, R1, 0),
+                load(R7, R1, 8),
+                store(-8, R7),
+                load(R7, R6, at["order"], 4),
+                store(-16, R7),
+                load(R7, R6, at["memcg"]),
+                store(-24, R7),
+                load(R7, R6, at["chosen_points"]),
+                store(-32, R7),
+                load(R7, R6, at["totalpages"]),
+                store(-40, R7),
+                map_address(R1, self.events),
+                stack_address(R2, -40),
+                instruction(0xB7, R3, value=0),
+                call(MAP_PUSH_ELEM),
+                instruction(0xB7, R0, value=0),
+                EXIT,
+            )
+        )

@@ -6,24 +6,31 @@ Belongs here: acts on the kernel and what was seen, no judgement; test_module.py
 from __future__ import annotations
 
 import json
-import sys
 
-from by_comm import DEFER, KILL, SPARE, ByComm, preselected, score
-from oom_stage import (
+from guest.by_comm import DEFER, KILL, SPARE, ByComm, preselected, score
+from guest.oom_stage import (
     Stage,
+    cannot_be_chosen,
     command,
     counters,
     load,
     log,
     oom_score,
-    pid_1_cannot_be_chosen,
     small_and_big,
     sysrq_f,
+    tainted,
 )
+
+NOBODY = -(1 << 63)
 
 
 def tell(proof: str, **seen: object) -> None:
     print(json.dumps({"proof": proof, **seen}), flush=True)
+
+
+def chosen(policy: ByComm) -> list[dict[str, int]]:
+    """The OOMs that chose somebody; where a victim was on its way out, the kernel itself ends the search."""
+    return [event._asdict() for event in policy.ended() if event.chosen_points != NOBODY]
 
 
 def answered(proof: str, policy: ByComm, **answers: int) -> None:
@@ -31,7 +38,7 @@ def answered(proof: str, policy: ByComm, **answers: int) -> None:
     policy.answer(small=DEFER, big=DEFER, asks=DEFER)
     policy.answer(**answers)
     victims = small_and_big()
-    tell(proof, victims=victims, events=[event._asdict() for event in policy.ended()])
+    tell(proof, victims=victims, events=chosen(policy))
 
 
 def in_memcgs(policy: ByComm) -> None:
@@ -52,14 +59,14 @@ def counted(policy: ByComm) -> None:
     policy.attach()
     policy.answer(small=KILL, big=DEFER, asks=DEFER)
     with Stage(60) as stage:
-        pids = [stage.hog("small", 5), stage.hog("big", 35, adj=-1000), stage.hog("other", 3, adj=-500)]
+        pids = [stage.hog("small", 10), stage.hog("big", 30, adj=-1000), stage.hog("other", 3, adj=-500)]
         policy.detach()
         kernels_own = [oom_score(pid) for pid in pids]
         policy.attach()
         before = counters()
         while_attached = [oom_score(pid) for pid in pids]
         after_reading = counters()
-        stage.hog("asks", 1, "grow=30")
+        stage.hog("asks", 1, "grow=19")
         victims = stage.victims()
     tell("unkillable never asked", victims=victims, before=before, after=counters())
     tell("oom_score", own=kernels_own, attached=while_attached, before=before, after=after_reading)
@@ -76,12 +83,12 @@ def whole_machine(policy: ByComm) -> None:
             stage.hog("small", 5)
             stage.hog("big", 80)
             sysrq_f()
-            tell(proof, victims=stage.victims(), events=[event._asdict() for event in policy.ended()])
+            tell(proof, victims=stage.victims(), events=chosen(policy))
         policy.detach()
 
 
 def main() -> None:
-    pid_1_cannot_be_chosen()
+    cannot_be_chosen()
     tell("refuses a parameter", insmod=command("insmod", "/lib/oom_policy.ko", "abi=7"))
     load()
     tell("loaded", **counters())
@@ -96,8 +103,8 @@ def main() -> None:
     tell("unloaded", victims=small_and_big())
     load()
     tell("loaded again", **counters())
-    tell("log", lines=[line for line in log().splitlines() if "oom_policy" in line])
+    tell("log", tainted=tainted(), lines=log().splitlines())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

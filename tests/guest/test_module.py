@@ -1,0 +1,216 @@
+"""The module on a stock kernel: answers decide, without them the kernel does, and it comes and goes at any moment."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import LabError
+from lab.guest import Ended, run_guest
+from lab.hog import hog
+from lab.kernels import kernel
+from lab.module_build import module
+from lab.python_tree import python_tree
+
+HERE = Path(__file__).parent
+Proofs = dict[str, dict[str, Any]]
+TROUBLE = re.compile(r"WARNING:|BUG:|BUG at|Oops|stall|soft lockup|hung|possible recursive|circular|general protection")
+TAINTED_BY_US = 1 << 12 | 1 << 13  # out of tree, unsigned; a warning would add bit 9, an oops bit 7
+TAINTED_BY_LIVE_PATCH = 1 << 15
+POINTS_KILL, POINTS_PRESELECTED, POINTS_SPARE = 1 << 62, 1 << 61, -(1 << 61)
+CLAMP = (1 << 60) - 1
+MIB_PAGES = 256
+CORE = [pytest.mark.guest, pytest.mark.guest_core]
+
+
+def in_guest(
+    program: str, wanted: str = "6.12", files: Mapping[str, Path] | None = None, limit_s: float = 120
+) -> Proofs:
+    """Run a program of this folder with the module at hand; its lines by their name."""
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no QEMU: apt-get install qemu-system-x86")
+    try:
+        carried = python_tree() | {"/bin/hog": hog(), "/lib/oom_policy.ko": module(kernel("6.12").release)}
+        carried |= {f"/lab/guest/{path.name}": path for path in HERE.glob("*.py")} | dict(files or {})
+        done = run_guest(f"cd /lab && python3 -m guest.{program}", wanted, files=carried, time_limit_s=limit_s)
+    except LabError as error:
+        pytest.skip(f"no guest here: {error}")
+    assert done.ended is Ended.SCRIPT_DONE, done.console[-2000:]
+    assert done.status == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {line.get("order", line["proof"]): line for line in lines}
+
+
+def trouble(log: dict[str, Any]) -> list[str]:
+    return [line for line in log["lines"] if TROUBLE.search(line)]
+
+
+@pytest.fixture(scope="module")
+def proofs() -> Proofs:
+    """One boot for all that needs no storm."""
+    return in_guest("module_proofs")
+
+
+class TestAnswersDecide:
+    """A memcg OOM among small (10 MiB), big (30 MiB) and who asks (up to 22 MiB); then the whole machine.
+
+    One victim is enough, but the kernel may kill a second one before the memory of the first is back; the first counts.
+    """
+
+    pytestmark = CORE
+
+    @pytest.mark.parametrize(
+        ("proof", "victim", "points"),
+        [
+            ("score", "small", 10**9),
+            ("score 0", "big", 0),
+            ("preselected", "small", POINTS_PRESELECTED - 7),
+            ("sysrq", "small", 1 << 40),
+        ],
+    )
+    def test_a_score_is_what_the_kernel_compares(self, proofs: Proofs, proof: str, victim: str, points: int) -> None:
+        assert proofs[proof]["victims"][0] == victim
+        assert proofs[proof]["events"][0]["chosen_points"] == points
+
+    @pytest.mark.parametrize(
+        ("proof", "victim", "base", "mib"),
+        [
+            ("kill", "small", POINTS_KILL, 10),
+            ("spare", "asks", 0, 19),
+            ("spare all", "big", POINTS_SPARE, 30),
+            ("defer", "big", 0, 30),
+            ("score 0 loses", "small", 0, 10),
+            ("sysrq without", "big", 0, 80),
+        ],
+    )
+    def test_badness_decides_inside_a_band(self, proofs: Proofs, proof: str, victim: str, base: int, mib: int) -> None:
+        """The points are the band's base and the victim's own pages, and little more."""
+        assert proofs[proof]["victims"][0] == victim
+        badness = proofs[proof]["events"][0]["chosen_points"] - base
+        assert mib * MIB_PAGES <= badness <= (mib + 4) * MIB_PAGES
+
+    def test_an_event_tells_its_scope(self, proofs: Proofs) -> None:
+        memcg, machine = proofs["score"]["events"][0], proofs["sysrq"]["events"][0]
+        assert (memcg["is_memcg_oom"], memcg["totalpages"], memcg["order"]) == (True, 60 * MIB_PAGES, 0)
+        assert (machine["is_memcg_oom"], machine["order"]) == (False, -1)
+
+    def test_without_a_program_the_kernel_decides(self, proofs: Proofs) -> None:
+        assert proofs["no policy"]["victims"][0] == proofs["unloaded"]["victims"][0] == "big"
+        assert proofs["no policy"]["asked"] >= 3
+        assert proofs["no policy"]["answered"] == 0
+
+
+class TestWhatStaysTheKernels:
+    pytestmark = CORE
+
+    def test_unkillable_is_never_asked_about(self, proofs: Proofs) -> None:
+        seen = proofs["unkillable never asked"]
+        assert seen["victims"][0] == "small"
+        # Of four in the memcg one has oom_score_adj -1000; big, the largest by far, it is.
+        assert "big" not in seen["victims"]
+        asked, events = (seen["after"][name] - seen["before"][name] for name in ("asked", "events"))
+        assert 3 <= asked <= 3 * events
+
+    def test_oom_score_shows_the_kernels_own(self, proofs: Proofs) -> None:
+        seen = proofs["oom_score"]
+        assert seen["own"] == seen["attached"]
+        assert seen["own"][0] > 600
+        assert seen["before"] == seen["after"], "reading oom_score asked the policy"
+
+
+class TestComingAndGoing:
+    pytestmark = CORE
+
+    def test_it_says_its_abi_and_takes_no_parameter(self, proofs: Proofs) -> None:
+        assert proofs["loaded"] == {"proof": "loaded", "abi": 1, "events": 0, "asked": 0, "answered": 0}
+        assert proofs["refuses a parameter"]["insmod"][0] != 0
+        assert any("oom_policy: abi: for reading only" in line for line in proofs["log"]["lines"])
+
+    def test_it_stays_while_a_program_is_attached(self, proofs: Proofs) -> None:
+        status, complaint = proofs["rmmod while attached"]["rmmod"]
+        assert (status, "temporarily unavailable" in complaint) == (1, True)
+
+    def test_it_goes_afterwards_and_comes_back(self, proofs: Proofs) -> None:
+        assert proofs["rmmod after"]["rmmod"] == [0, ""]
+        assert proofs["loaded again"]["events"] == 0
+
+    def test_the_kernel_has_nothing_to_complain_of(self, proofs: Proofs) -> None:
+        assert trouble(proofs["log"]) == []
+        assert proofs["log"]["tainted"] == TAINTED_BY_US
+
+
+@pytest.mark.guest
+def test_under_an_oom_storm_it_comes_and_goes_two_hundred_times() -> None:
+    """And so do programs; OOMs go on all the while, before and after."""
+    proofs = in_guest("module_storm 200", limit_s=1500)
+    for act in ("load and unload", "load and unload inside an OOM", "attach and detach"):
+        assert proofs[act]["kills"] > proofs[act]["times"], act
+    assert proofs["load and unload"]["times"] == proofs["attach and detach"]["times"] == 200
+    assert proofs["log"]["still"] > 0
+    assert trouble(proofs["log"]) == []
+    assert proofs["log"]["tainted"] == TAINTED_BY_US
+
+
+@pytest.fixture(scope="module")
+def beside_neighbours() -> Proofs:
+    try:
+        files = {"/lib/live_patch.ko": module(kernel("6.12").release, HERE / "live_patch")}
+    except LabError as error:
+        pytest.skip(f"no module here: {error}")
+    return in_guest("module_neighbours", files=files)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("order", ["tracers, module", "module", "module, tracers", "tracers, module again"])
+def test_tracers_on_the_same_functions_change_nothing(beside_neighbours: Proofs, order: str) -> None:
+    """Entry and return probes, the graph tracer and BPF at both ends: the answers still decide."""
+    seen = beside_neighbours[order]
+    assert seen["victims"][0] == "small"
+    assert seen["seen"]["answered"] > 0
+    assert 3 <= seen["seen"]["asked"] <= 3 * seen["seen"]["events"]
+    assert beside_neighbours["only tracers"]["victims"][0] == "big"
+    assert all(beside_neighbours["trace"]["seen"][name] for name in ("oom_badness", "out_of_memory"))
+
+
+@pytest.mark.guest
+def test_a_live_patch_is_respected_and_kept_out(beside_neighbours: Proofs) -> None:
+    refused, patched = beside_neighbours["live patch before"], beside_neighbours["live patch after"]
+    assert "busy" in refused["insmod"][1]
+    assert "oom_policy: oom_badness: held by a live patch" in refused["log"][-1]
+    assert "busy" in patched["insmod"][1]
+    assert beside_neighbours["live patch alone"]["insmod"] == [0, ""]
+    assert beside_neighbours["live patch gone"]["asked"] > 0
+
+
+@pytest.mark.guest
+def test_no_sysctl_switches_a_policy_off_behind_its_back(beside_neighbours: Proofs) -> None:
+    refused = beside_neighbours["ftrace off"]
+    assert "busy" in refused["insmod"][1]
+    assert "kernel.ftrace_enabled" in refused["log"][-1]
+    assert "busy" in beside_neighbours["ftrace cannot be switched off"]["error"]
+
+
+@pytest.mark.guest
+def test_the_neighbours_leave_no_trouble(beside_neighbours: Proofs) -> None:
+    assert trouble(beside_neighbours["log"]) == []
+    assert beside_neighbours["log"]["tainted"] == TAINTED_BY_US | TAINTED_BY_LIVE_PATCH
+
+
+@pytest.mark.guest
+def test_on_6_1_it_says_why_not() -> None:
+    """The build names the function that is missing; a module of another kernel is refused by the kernel itself."""
+    try:
+        release = kernel("6.1").release
+        with pytest.raises(LabError, match=r"register_btf_fmodret_id_set\(\).* needs 6\.3 or newer"):
+            module(release)
+    except LabError as error:
+        pytest.skip(f"no kernel 6.1 here: {error}")
+    seen = in_guest("module_refused", "6.1")["refused"]
+    assert seen["insmod"][0] != 0
+    assert "oom_policy: disagrees about version of symbol" in seen["log"][-1]
