@@ -307,4 +307,4 @@ module_init(oom_policy_init);
 module_exit(oom_policy_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("A BPF program decides the points of each candidate of an OOM");
-MODULE_VERSION("1");
+MODULE_VERSION("0.1.0");

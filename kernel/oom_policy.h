@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ABI between the kernel's OOM killer and a policy: what a BPF program attached to bpf_oom_score() returns, and
- * the points that the kernel then compares. Belongs here: the encoding and its decoding, for the module and for the
- * patch alike. Must not know: how a policy comes to its answer.
+ * The ABI between the OOM killer and a policy: what a BPF program attached to
+ * bpf_oom_score() returns, and the points that the kernel then compares.
+ * Belongs here: the encoding and its decoding, whether the hook is built in or
+ * a module. Must not know: how a policy comes to its answer.
  *
- * An fmod_ret program that returns 0 lets the target itself run, so 0 is DEFER, and a score of 0 must not look like
- * it: the answer carries its band in the low three bits and the score above them.
+ * An fmod_ret program that returns 0 lets the function itself answer, so 0 is
+ * DEFER. A score of 0 must not look like it: an answer carries its band in the
+ * low three bits and the score above them.
  */
 #ifndef _OOM_POLICY_H
 #define _OOM_POLICY_H
@@ -13,7 +15,7 @@
 #include <linux/types.h>
 #include <linux/minmax.h>
 
-#define OOM_POLICY_ABI	1	/* the module shows it in /sys/module/oom_policy/parameters/abi */
+#define OOM_POLICY_ABI	1	/* changes when an answer comes to mean something else */
 
 enum oom_policy_band {
 	OOM_POLICY_DEFER = 0,		/* no opinion: the kernel's badness */
@@ -35,9 +37,10 @@ static inline long oom_policy_clamp(long score)
 }
 
 /*
- * The answer of a program is (score << OOM_POLICY_BAND_BITS) | band; the score counts in two bands only. A band that
- * is not in the table is no opinion. No answer gives LONG_MIN, which to the kernel means "not to be killed": a policy
- * that spares everyone still yields a victim.
+ * An answer is (score << OOM_POLICY_BAND_BITS) | band; the score counts in two
+ * bands only. A band that is not in the table is no opinion. No answer gives
+ * LONG_MIN, which means "not to be killed": a policy that spares everyone still
+ * yields a victim.
  */
 static inline long oom_policy_points(long answer, long badness)
 {

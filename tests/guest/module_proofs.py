@@ -1,11 +1,13 @@
-"""What the module does in a kernel, one line of JSON a proof: {"proof": name, ...}. Runs in a guest, as root.
+"""What the hook does in a kernel, one line of JSON a proof: {"proof": name, ...}. Runs in a guest, as root.
 
 Belongs here: acts on the kernel and what was seen, no judgement; test_module.py judges.
+Usage: module_proofs.py module|patched
 """
 
 from __future__ import annotations
 
 import json
+import sys
 
 from guest.by_comm import DEFER, KILL, SPARE, ByComm, preselected, score
 from guest.oom_stage import (
@@ -55,23 +57,31 @@ def in_memcgs(policy: ByComm) -> None:
 
 
 def counted(policy: ByComm) -> None:
-    """How many candidates the hook is asked about: not the one that must not be killed, nor a reader of oom_score."""
+    """How many candidates the hook is asked about: not the one that must not be killed."""
     policy.attach()
-    policy.answer(small=KILL, big=DEFER, asks=DEFER)
+    policy.answer(small=KILL, big=KILL, asks=DEFER)
     with Stage(60) as stage:
-        pids = [stage.hog("small", 10), stage.hog("big", 30, adj=-1000), stage.hog("other", 3, adj=-500)]
-        policy.detach()
-        kernels_own = [oom_score(pid) for pid in pids]
-        policy.attach()
+        stage.hog("small", 10)
+        stage.hog("big", 30, adj=-1000)
+        stage.hog("other", 3, adj=-500)
         before = counters()
-        while_attached = [oom_score(pid) for pid in pids]
-        after_reading = counters()
         stage.hog("asks", 1, "grow=19")
         victims = stage.victims()
     tell("unkillable never asked", victims=victims, before=before, after=counters())
-    tell("oom_score", own=kernels_own, attached=while_attached, before=before, after=after_reading)
     policy.detach()
     list(policy.ended())
+
+
+def read_by_others(policy: ByComm) -> None:
+    """What /proc/PID/oom_score shows, without and with a policy that would have it otherwise."""
+    policy.answer(small=KILL, big=SPARE)
+    with Stage() as stage:
+        pids = [stage.hog("small", 10), stage.hog("big", 30), stage.hog("other", 3, adj=-500)]
+        own = [oom_score(pid) for pid in pids]
+        policy.attach()
+        before = counters()
+        tell("oom_score", own=own, attached=[oom_score(pid) for pid in pids], before=before, after=counters())
+        policy.detach()
 
 
 def whole_machine(policy: ByComm) -> None:
@@ -87,8 +97,7 @@ def whole_machine(policy: ByComm) -> None:
         policy.detach()
 
 
-def main() -> None:
-    cannot_be_chosen()
+def of_the_module() -> None:
     tell("refuses a parameter", insmod=command("insmod", "/lib/oom_policy.ko", "abi=7"))
     load()
     tell("loaded", **counters())
@@ -97,12 +106,25 @@ def main() -> None:
     policy.attach()
     tell("rmmod while attached", rmmod=command("rmmod", "oom_policy"))
     policy.detach()
-    for proofs in (in_memcgs, counted, whole_machine):
+    for proofs in (in_memcgs, read_by_others, whole_machine, counted):
         proofs(policy)
     tell("rmmod after", rmmod=command("rmmod", "oom_policy"))
     tell("unloaded", victims=small_and_big())
     load()
     tell("loaded again", **counters())
+
+
+def of_the_patch() -> None:
+    tell("no policy", victims=small_and_big())
+    policy = ByComm(module=None)
+    for proofs in (in_memcgs, read_by_others, whole_machine):
+        proofs(policy)
+    tell("unloaded", victims=small_and_big())
+
+
+def main() -> None:
+    cannot_be_chosen()
+    of_the_patch() if sys.argv[1] == "patched" else of_the_module()
     tell("log", tainted=tainted(), lines=log().splitlines())
 
 
