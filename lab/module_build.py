@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import LabError
+from lab import DoesNotBuildError, LabError
 from lab.commands import run
 from lab.kernels import ADVICE, CACHE, SERIES, kernel
 
@@ -28,8 +28,8 @@ TOOLS = {
 def module(release: str, source: Path = SOURCE, cache: Path = CACHE) -> Path:
     """The one module that a folder's Kbuild makes, for a kernel by its release; built once per content of the folder.
 
-    It carries BTF and no other debug information. Raises LabError when headers or tools are missing, or with the
-    compiler's complaint.
+    It carries BTF and no other debug information. Raises LabError when headers or tools are missing,
+    DoesNotBuildError with the compiler's complaint.
     """
     files = sorted(path for path in source.iterdir() if path.name == "Kbuild" or path.suffix in (".c", ".h"))
     digest = hashlib.sha256(b"\0".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()[:12]
@@ -54,13 +54,13 @@ def module(release: str, source: Path = SOURCE, cache: Path = CACHE) -> Path:
 
 
 def make(build: Path, source: Path) -> None:
-    """Run kbuild on a folder; LabError with the line that names the error."""
+    """Run kbuild on a folder; DoesNotBuildError with the line that names the error."""
     command = ("make", "-C", str(build), f"M={source}", "modules")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         named = re.search(r"(?:error: |\*\*\* )(.*)", done.stderr)
         complaint = named[1].strip() if named else f"exit status {done.returncode}"
-        raise LabError(f"the module: does not build for {build.name}: {complaint}")
+        raise DoesNotBuildError(f"the module: does not build for {build.name}: {complaint}")
 
 
 def headers(release: str, cache: Path = CACHE) -> Path:

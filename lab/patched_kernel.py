@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lab import LabError
+from lab import DoesNotBuildError, LabError
 from lab.commands import run
 
 SOURCES = "linux-source-6.12"  # Debian's package
@@ -35,7 +35,8 @@ MINUTES = "about 15 minutes of two processors, 3 GB of disk meanwhile"
 def patched_image(cache: Path) -> Path:
     """The image of the patched kernel; it is built when patches or configuration are not those of the last build.
 
-    Raises LabError when something that building needs is missing, a patch does not apply, or it does not compile.
+    Raises LabError when something that building needs is missing, DoesNotBuildError where a patch does not apply or
+    the result does not compile.
     """
     patches = sorted(PATCHES.glob("*.patch"))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in (*patches, CONFIG))).hexdigest()[:12]
@@ -73,7 +74,10 @@ def unpacked_sources(work: Path) -> Path:
 def apply(patch: Path, tree: Path) -> None:
     """Apply one patch; nothing is applied where a part of it does not fit."""
     for dry in (["--dry-run"], []):
-        run("patch", "-p1", "--forward", *dry, f"--input={patch}", cwd=tree, advice=f"{patch.name} needs a new version")
+        try:
+            run("patch", "-p1", "--forward", *dry, f"--input={patch}", cwd=tree, advice="it needs a new version")
+        except LabError as error:
+            raise DoesNotBuildError(f"{patch.name}: {error}") from error
 
 
 def built(tree: Path) -> Path:
@@ -87,7 +91,7 @@ def built(tree: Path) -> Path:
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         complaint = next((line for line in done.stderr.splitlines() if "error:" in line), done.stderr[-300:])
-        raise LabError(f"the patched kernel: does not build: {complaint}")
+        raise DoesNotBuildError(f"the patched kernel: does not build: {complaint}")
     return tree / "arch" / "x86" / "boot" / "bzImage"
 
 

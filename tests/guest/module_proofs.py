@@ -85,14 +85,18 @@ def read_by_others(policy: ByComm) -> None:
 
 
 def whole_machine(policy: ByComm) -> None:
-    for proof, answers in (("sysrq without", {}), ("sysrq", {"small": score(1 << 40)})):
-        policy.answer(small=DEFER, big=DEFER)
+    """Called upon by sysrq, and because nothing is left: the stage has no limit but the machine's."""
+    for proof, answers in (("sysrq without", {}), ("sysrq", {"small": score(1 << 40)}), ("exhausted", {"small": KILL})):
+        policy.answer(small=DEFER, big=DEFER, asks=DEFER)
         policy.answer(**answers)
         policy.attach()
         with Stage() as stage:
-            stage.hog("small", 5)
+            stage.hog("small", 10)
             stage.hog("big", 80)
-            sysrq_f()
+            if proof == "exhausted":
+                stage.hog("asks", 1, "grow=2000")
+            else:
+                sysrq_f()
             tell(proof, victims=stage.victims(), events=chosen(policy))
         policy.detach()
 

@@ -73,7 +73,7 @@ def main() -> None:
     running = start()
     wait(lambda: kills() > 5)
     again("load and unload", times, load_and_unload)
-    again("load and unload inside an OOM", times // 2, load_and_unload_inside_an_oom)
+    again("load and unload inside an OOM", times // 4, load_and_unload_inside_an_oom)
     load()
     policy = ByComm()
     policy.answer(storm=score(7))

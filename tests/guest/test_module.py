@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import LabError
+from lab import DoesNotBuildError, LabError
 from lab.guest import Ended, run_guest
 from lab.hog import hog
 from lab.kernels import PATCHED, kernel
@@ -29,15 +29,19 @@ MIB_PAGES = 256
 
 
 def in_guest(
-    program: str, wanted: str = "6.12", files: Mapping[str, Path] | None = None, limit_s: float = 120
+    program: str, wanted: str = "6.12", modules: Mapping[str, Path] | None = None, limit_s: float = 240
 ) -> Proofs:
-    """Run a program of this folder with the module at hand; its lines by their name."""
+    """Run a program of this folder with the module at hand, and more of `modules`; its lines by their name."""
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-x86")
     try:
-        carried = python_tree() | {"/bin/hog": hog(), "/lib/oom_policy.ko": module(kernel("6.12").release)}
-        carried |= {f"/lab/guest/{path.name}": path for path in HERE.glob("*.py")} | dict(files or {})
+        release = kernel("6.12").release
+        carried = python_tree() | {"/bin/hog": hog(), "/lib/oom_policy.ko": module(release)}
+        carried |= {f"/lab/guest/{path.name}": path for path in HERE.glob("*.py")}
+        carried |= {name: module(release, source) for name, source in (modules or {}).items()}
         done = run_guest(f"cd /lab && python3 -m guest.{program}", wanted, files=carried, time_limit_s=limit_s)
+    except DoesNotBuildError:
+        raise
     except LabError as error:
         pytest.skip(f"no guest here: {error}")
     assert done.ended is Ended.SCRIPT_DONE, done.console[-2000:]
@@ -97,6 +101,7 @@ class TestAnswersDecide:
             ("defer", "big", 0, 30),
             ("score 0 loses", "small", 0, 10),
             ("sysrq without", "big", 0, 80),
+            ("exhausted", "small", POINTS_KILL, 10),
         ],
     )
     def test_badness_decides_inside_a_band(self, proofs: Proofs, proof: str, victim: str, base: int, mib: int) -> None:
@@ -106,9 +111,10 @@ class TestAnswersDecide:
         assert mib * MIB_PAGES <= badness <= (mib + 4) * MIB_PAGES
 
     def test_an_event_tells_its_scope(self, proofs: Proofs) -> None:
-        memcg, machine = proofs["score"]["events"][0], proofs["sysrq"]["events"][0]
+        memcg, sysrq, machine = (proofs[proof]["events"][0] for proof in ("score", "sysrq", "exhausted"))
         assert (memcg["is_memcg_oom"], memcg["totalpages"], memcg["order"]) == (True, 60 * MIB_PAGES, 0)
-        assert (machine["is_memcg_oom"], machine["order"]) == (False, -1)
+        assert (sysrq["is_memcg_oom"], sysrq["order"]) == (False, -1)
+        assert (machine["is_memcg_oom"], machine["totalpages"]) == (False, sysrq["totalpages"])
 
     def test_without_a_program_the_kernel_decides(self, proofs: Proofs) -> None:
         assert proofs["no policy"]["victims"][0] == proofs["unloaded"]["victims"][0] == "big"
@@ -170,11 +176,7 @@ def test_under_an_oom_storm_it_comes_and_goes_two_hundred_times() -> None:
 
 @pytest.fixture(scope="module")
 def beside_neighbours() -> Proofs:
-    try:
-        files = {"/lib/live_patch.ko": module(kernel("6.12").release, HERE / "live_patch")}
-    except LabError as error:
-        pytest.skip(f"no module here: {error}")
-    return in_guest("module_neighbours", files=files)
+    return in_guest("module_neighbours", modules={"/lib/live_patch.ko": HERE / "live_patch"})
 
 
 @pytest.mark.guest
@@ -218,10 +220,10 @@ def test_on_6_1_it_says_why_not() -> None:
     """The build names the function that is missing; a module of another kernel is refused by the kernel itself."""
     try:
         release = kernel("6.1").release
-        with pytest.raises(LabError, match=r"register_btf_fmodret_id_set\(\).* needs 6\.3 or newer"):
-            module(release)
     except LabError as error:
         pytest.skip(f"no kernel 6.1 here: {error}")
+    with pytest.raises(DoesNotBuildError, match=r"register_btf_fmodret_id_set\(\).* needs 6\.3 or newer"):
+        module(release)
     seen = in_guest("module_refused", "6.1")["refused"]
     assert seen["insmod"][0] != 0
     assert "oom_policy: disagrees about version of symbol" in seen["log"][-1]
