@@ -29,6 +29,9 @@
 
 #include "oom_policy.h"
 
+#ifdef CONFIG_BPF_OOM_POLICY
+#error "oom_policy: this kernel has bpf_oom_score() built in and needs no module"
+#endif
 #ifndef CONFIG_KPROBES
 #error "oom_policy needs CONFIG_KPROBES, to find functions that are not exported"
 #endif
