@@ -243,7 +243,7 @@ static int check_btf(void)
 {
 	if (!THIS_MODULE->btf_data_size || !oom_policy_fmodret_ids.pairs[0].id) {
 		pr_err("built or packaged without BTF: build it with pahole installed and a vmlinux in the kernel's build folder\n");
-		return -ENOENT;
+		return -ENOEXEC;
 	}
 	return 0;
 }

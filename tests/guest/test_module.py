@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,20 @@ MIB_PAGES = 256
 
 
 def in_guest(
-    program: str, wanted: str = "6.12", modules: Mapping[str, Path] | None = None, limit_s: float = 240
+    program: str,
+    wanted: str = "6.12",
+    modules: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path] | None = None,
+    limit_s: float = 240,
 ) -> Proofs:
-    """Run a program of this folder with the module at hand, and more of `modules`; its lines by their name."""
+    """Run a program of this folder, with the module, `modules` built and `files` as they are; its lines by their name."""
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-x86")
     try:
         release = kernel("6.12").release
         carried = python_tree() | {"/bin/hog": hog(), "/lib/oom_policy.ko": module(release)}
         carried |= {f"/lab/guest/{path.name}": path for path in HERE.glob("*.py")}
-        carried |= {name: module(release, source) for name, source in (modules or {}).items()}
+        carried |= {name: module(release, folder) for name, folder in (modules or {}).items()} | dict(files or {})
         done = run_guest(f"cd /lab && python3 -m guest.{program}", wanted, files=carried, time_limit_s=limit_s)
     except DoesNotBuildError:
         raise
@@ -172,6 +177,9 @@ def test_under_an_oom_storm_it_comes_and_goes_two_hundred_times() -> None:
     assert proofs["log"]["still"] > 0
     assert trouble(proofs["log"]) == []
     assert proofs["log"]["tainted"] == TAINTED_BY_US
+    for act, seen in proofs.items():
+        if act != "log":
+            print(f"{act}: {seen['times']} times in {seen['seconds']} s, {seen['kills']} killed meanwhile")
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +221,20 @@ def test_no_sysctl_switches_a_policy_off_behind_its_back(beside_neighbours: Proo
 def test_the_neighbours_leave_no_trouble(beside_neighbours: Proofs) -> None:
     assert trouble(beside_neighbours["log"]) == []
     assert beside_neighbours["log"]["tainted"] == TAINTED_BY_US | TAINTED_BY_LIVE_PATCH
+
+
+@pytest.mark.guest
+def test_without_btf_it_says_why_not(tmp_path: Path) -> None:
+    """Somebody built it without pahole, or stripped it of more than debug information: nothing could ever attach."""
+    try:
+        built = module(kernel("6.12").release)
+    except LabError as error:
+        pytest.skip(f"no module here: {error}")
+    bare = tmp_path / "oom_policy.ko"
+    subprocess.run(["objcopy", "--remove-section", ".BTF", str(built), str(bare)], check=True)
+    seen = in_guest("module_refused", files={"/lib/oom_policy.ko": bare})["refused"]
+    assert "invalid module format" in seen["insmod"][1]
+    assert "oom_policy: built or packaged without BTF" in seen["log"][-1]
 
 
 @pytest.mark.guest
