@@ -31,7 +31,7 @@ def main() -> int:
         print(f"left out: {error}")
         return 0
     for line in map(json.loads, done.stdout.splitlines()):
-        print(f"{line['variant']:20} {line['tasks']} tasks: {line['median_us'] / 1000:.2f} ms, median of {ROUNDS}")
+        print(f"{line['variant']:20} {line['least_us'] / 1000:6.2f} ms, the least of {ROUNDS}, {TASKS} tasks")
     sys.stderr.write(done.stderr)
     return done.status or 0
 

@@ -196,6 +196,11 @@ class ByComm:
         while self.links:
             os.close(self.links.pop())
 
+    def close(self) -> None:
+        """Give the maps back."""
+        os.close(self.answers)
+        os.close(self.events)
+
     def answer(self, **answers: int) -> None:
         for comm, value in answers.items():
             key, held = ctypes.create_string_buffer(comm.encode(), 16), ctypes.c_int64(value)

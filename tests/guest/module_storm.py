@@ -6,7 +6,6 @@ Belongs here: the storm, and telling what the kernel said of it. Usage: module_s
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -92,8 +91,7 @@ def main() -> None:
         fresh.attach()
         wait(lambda: counters()["answered"] > 0, limit_s=2)
         fresh.detach()
-        for descriptor in (fresh.answers, fresh.events):
-            os.close(descriptor)
+        fresh.close()
         unload()
 
     again("load, attach, detach and unload", times // 10, all_of_it)

@@ -36,7 +36,7 @@ def in_guest(
     files: Mapping[str, Path] | None = None,
     limit_s: float = 240,
 ) -> Proofs:
-    """Run a program of this folder, with the module, `modules` built and `files` as they are; its lines by their name."""
+    """Run a program of this folder with the module, `modules` built and `files` as they are: its lines by name."""
     if shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no QEMU: apt-get install qemu-system-x86")
     try:
