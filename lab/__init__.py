@@ -7,3 +7,7 @@ Must not know: the package `oompolicy`; the lab only carries it into a guest.
 
 class LabError(Exception):
     """The lab cannot do what was asked; the text says what, why, and what to do."""
+
+
+class DoesNotBuildError(LabError):
+    """All that building needs is there, and the compiler refuses: no reason to leave a test out."""

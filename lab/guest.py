@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lab import LabError
 from lab.initramfs import write_initramfs
-from lab.kernels import SERIES, Kernel, kernel
+from lab.kernels import PATCHED, SERIES, Kernel, kernel
 from lab.python_tree import python_tree
 
 PORTS = ("console", "stdout", "stderr", "results")  # ttyS0 to ttyS3, as init.sh uses them
@@ -186,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser("python3 -m lab.guest", description="run a script in a guest kernel")
     add = parser.add_argument
-    add("--kernel", default=SERIES[0], help=f"a series ({', '.join(SERIES)}) or the path of an image")
+    add("--kernel", default=SERIES[0], help=f"a series ({', '.join(SERIES)}), {PATCHED}, or the path of an image")
     add("--script", type=Path, required=True, help="the shell script to run as root in the guest")
     add("--out", type=Path, help="the folder for what the script leaves in /out")
     add("--file", action="append", default=[], metavar="GUEST=HOST", help="a file or folder to carry in")

@@ -1,4 +1,4 @@
-"""Debian's cloud kernels, unpacked into a cache and never installed.
+"""Kernels by name: Debian's cloud kernels, unpacked into a cache and never installed, and the patched one.
 
 Belongs here: from a series ("6.12") to a bootable kernel, by way of apt-cache, apt-get download and dpkg -x.
 Must not know: QEMU, or what a kernel is wanted for.
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from lab import LabError
 from lab.commands import run
+from lab.patched_kernel import patched_image
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
 SERIES = ("6.12", "6.1")  # newest first; what Debian 12 and its updates offer
+PATCHED = "patched"
 ADVICE = "this needs Debian's apt and dpkg; run apt-get update and try again"
 
 
@@ -29,9 +31,10 @@ class Kernel:
 
 
 def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
-    """The kernel of a series ("6.12"), or the image at a path ("build/bzImage").
+    """The kernel of a series ("6.12"), the patched one ("patched"), or the image at a path ("build/bzImage").
 
-    A series is looked for in the cache first; remove its folder there to move on to a newer version.
+    The patched one is built when it has to be, which takes a quarter of an hour. A series is looked for in the cache
+    first; remove its folder there to move on to a newer version.
     Raises LabError when there is none to be had.
     """
     if "/" in wanted:
@@ -39,6 +42,8 @@ def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
         if not image.is_file():
             raise LabError(f"{image}: no such kernel image: name a vmlinuz, or a series: {', '.join(SERIES)}")
         return Kernel(release=image.name, vmlinuz=image)
+    if wanted == PATCHED:
+        return Kernel(release=PATCHED, vmlinuz=patched_image(cache))
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
     cached = newest((path.name for path in folder.iterdir()), wanted)
