@@ -117,6 +117,13 @@ def test_hanging_up_reloads_and_the_new_policy_is_enforced_at_once(capsys: pytes
     assert "reloaded: policy second" in capsys.readouterr().err
 
 
+def test_a_poke_makes_it_look_at_once_under_the_same_orders() -> None:
+    backend = Notebook(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
+    assert backend.policies == ["first", "first"]
+    assert backend.asked == ["start", "look", "enforce", "look", "put_back", "close"]
+
+
 def test_a_wrong_configuration_leaves_the_old_one_in_force_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def wrong() -> Orders:
         raise ConfigError("oompolicy.toml:3", "unknown key polcy", "did you mean policy?")

@@ -97,6 +97,10 @@ def test_drift_is_enforced() -> None:
     assert whys(enforced(at()), Looked((at(),), 1, drifted=2)) == ["2 changed by somebody else"]
 
 
+def test_what_is_stale_is_enforced_though_every_order_holds() -> None:
+    assert whys(enforced(at()), Looked((at(),), 1, stale="other answers")) == ["other answers"]
+
+
 def test_each_note_is_said_once() -> None:
     looked = Looked((at(),), 1, notes=("line 3: ZeroDivisionError", "line 3: ZeroDivisionError"))
     assert lines(enforced(at()), looked) == ["line 3: ZeroDivisionError"]

@@ -27,7 +27,8 @@ from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
-_HANDLED = _STOP | {signal.SIGHUP}
+_LOOK_NOW = signal.SIGUSR1
+_HANDLED = _STOP | {signal.SIGHUP, _LOOK_NOW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +118,17 @@ class Daemon:
                 self._apply(enforced)
 
     def _is_told_to_stop(self, signals: _Signals) -> bool:
-        """Wait until it is time to look, obeying SIGHUP meanwhile."""
+        """Wait until it is time to look, or somebody says that it is; obey SIGHUP meanwhile."""
         while True:
+            is_time = False
             for number in signals.wait(max(self._state.look_at_ms - _now_ms(), 0)):
                 if number in _STOP:
                     log(f"{signal.Signals(number).name}: putting back")
                     return True
                 if number == signal.SIGHUP:
                     self._reload_orders()
-            if _now_ms() >= self._state.look_at_ms:
+                is_time |= number == _LOOK_NOW
+            if is_time or _now_ms() >= self._state.look_at_ms:
                 return False
 
     def _reload_orders(self) -> None:

@@ -53,12 +53,14 @@ class Looked:
 
     crowd tells one set of candidates from another. notes are lines for the log, each worth saying once: faults of the
     policy, what others have changed. drifted is how many of what we set has been changed and is to be set again.
+    stale: why what is in force must be made anew whatever the standings, None where they tell.
     """
 
     standings: tuple[Standing, ...]
     crowd: int
     notes: tuple[str, ...] = ()
     drifted: int = 0
+    stale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ def _why_enforce(state: State, event: Looked, now_ms: int) -> str | None:
     """
     if state.promised is None:
         return "the policy is new"
+    if event.stale is not None:
+        return event.stale
     if event.drifted:
         return f"{event.drifted} changed by somebody else"
     promised = {standing.scope: standing for standing in state.promised}

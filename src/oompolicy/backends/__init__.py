@@ -9,7 +9,19 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from oompolicy.errors import OompolicyError
 
-def choose_backend() -> Literal["oom_score_adj", "dry_run"]:
-    """The best backend that this process may use: without root only the one that changes nothing."""
-    return "oom_score_adj" if os.geteuid() == 0 else "dry_run"
+Chosen = Literal["hook", "oom_score_adj", "dry_run"]
+
+
+def choose_backend() -> tuple[Chosen, OompolicyError | None]:
+    """The best backend that this process may use, and why it is not the hook. Changes nothing.
+
+    Without root only the one that changes nothing.
+    """
+    if os.geteuid() != 0:
+        return "dry_run", None
+    from oompolicy.backends.hook.target import why_not
+
+    reason = why_not()
+    return ("hook", None) if reason is None else ("oom_score_adj", reason)

@@ -14,7 +14,7 @@ from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant
 from oompolicy.mm.oom import Exclusion, OomConstraint
 from oompolicy.mm.oom import OomControl as KernelOomControl
-from oompolicy.mm.oom_kill import OomOutcome, constrained_alloc, out_of_memory
+from oompolicy.mm.oom_kill import OomOutcome, constrained_alloc, oom_badness, out_of_memory
 from oompolicy.mm.sched import Task as KernelTask
 from oompolicy.policy.api import Policy
 from oompolicy.policy.verdict import DEFER, Band, Verdict, band_of, points_of
@@ -48,6 +48,7 @@ class Candidate:
     band: Band
     reads: Reads
     fault: Fault | None = None
+    verdict: int | Verdict = DEFER  # what the policy said; a fault counts as DEFER
 
     @property
     def reason(self) -> str:
@@ -233,18 +234,7 @@ def decide(
     for rank, (_, item) in enumerate(weighed, start=1):
         assert item.points is not None
         assert item.badness is not None
-        answer = answers.get(item.task)
-        candidates.append(
-            Candidate(
-                rank,
-                item.task,
-                item.points,
-                item.badness,
-                Band.DEFER if answer is None else band_of(answer.verdict, answer.preselected),
-                {} if answer is None else answer.reads,
-                None if answer is None else answer.fault,
-            )
-        )
+        candidates.append(_candidate(rank, item.task, item.points, item.badness, answers.get(item.task)))
     return Decision(
         outcome,
         tuple(candidates),
@@ -252,3 +242,32 @@ def decide(
         () if hook is None else tuple(hook.faults),
         "kernel_default" if policy is None else policy.name,
     )
+
+
+def ask_about(
+    tasks: Sequence[KernelTask],
+    oc: KernelOomControl,
+    policy: Policy,
+    now_ns: int | None = None,
+    limit: CallLimit = nullcontext,
+) -> tuple[Candidate, ...]:
+    """What the policy would say of tasks that need not exist, in an OOM of the tasks that do; in the order given.
+
+    Those that could not be chosen are left out. Nobody is ranked: every rank is 0.
+    """
+    oc.constraint = constrained_alloc(oc)
+    hook = _Hook(policy, oc, now_ns, limit)
+    candidates = []
+    for task in tasks:
+        badness = oom_badness(task, oc.totalpages, oc.kernel.rules)
+        if badness is not None:
+            points = hook(task, oc, badness)
+            candidates.append(_candidate(0, task, points, badness, hook.answers[task]))
+    return tuple(candidates)
+
+
+def _candidate(rank: int, task: KernelTask, points: int, badness: int, answer: _Answer | None) -> Candidate:
+    if answer is None:
+        return Candidate(rank, task, points, badness, Band.DEFER, {})
+    band = band_of(answer.verdict, answer.preselected)
+    return Candidate(rank, task, points, badness, band, answer.reads, answer.fault, answer.verdict)

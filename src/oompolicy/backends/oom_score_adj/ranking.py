@@ -6,14 +6,14 @@ Must not know: adjustments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from oompolicy.backends.scopes import choosable, scopes_of
 from oompolicy.errors import BackendError
-from oompolicy.mm.memcontrol import MemCgroup, ancestors, mem_cgroup_is_descendant, mem_cgroup_is_root
-from oompolicy.mm.oom import Kernel, OomControl
+from oompolicy.mm.memcontrol import MemCgroup
+from oompolicy.mm.oom import OomControl
 from oompolicy.mm.oom_kill import oom_badness
 from oompolicy.mm.rules import Rules
 from oompolicy.mm.sched import Task
@@ -95,12 +95,12 @@ def rank(
         raise BackendError("oom_score_adj", "this kernel counts points per mille", "it takes Linux 3.6 or later")
     root = None if within is None else snapshot.memcg(within)
     notes: list[str] = []
-    machine = _without_the_unmoved(snapshot.kernel, root)
+    machine = choosable(snapshot.kernel, root)
     numbers: dict[Task, int] = {}
     bands: list[set[Band]] = []
     faults: list[Fault] = []
     scopes = []
-    for memcg, kernel in _scopes(machine, notes):
+    for memcg, kernel in scopes_of(machine, notes):
         decision = decide(OomControl(kernel, memcg=memcg), policy, snapshot.taken_boottime_ns, limit)
         faults += decision.faults
         for candidate in decision.candidates:
@@ -118,42 +118,6 @@ def rank(
         tuple(notes),
         snapshot.page_size_bytes,
     )
-
-
-def _without_the_unmoved(kernel: Kernel, root: MemCgroup | None) -> Kernel:
-    """The machine with the tasks that an adjustment can move; sysctls that keep the kernel from choosing are off."""
-    tasks = tuple(
-        task
-        for task in kernel.tasks
-        if not task.is_oom_victim
-        and not task.oom_task_origin
-        and (root is None or (task.memcg is not None and mem_cgroup_is_descendant(task.memcg, root)))
-    )
-    return replace(kernel, tasks=tasks, sysctl_panic_on_oom=0, sysctl_oom_kill_allocating_task=False)
-
-
-def _scopes(kernel: Kernel, notes: list[str]) -> Iterator[tuple[MemCgroup | None, Kernel]]:
-    """Each scope with the part of the machine that it can choose from."""
-    yield None, kernel
-    limited = [memcg for memcg in kernel.memcgs if memcg.max_pages is not None and not mem_cgroup_is_root(memcg)]
-    parts: dict[str, tuple[list[MemCgroup], list[Task]]] = {}
-    for memcg in limited:
-        if memcg.oom_kill_disable:
-            notes.append(f"{memcg.path}: memory.oom_control disables kills there: its tasks wait instead")
-        else:
-            parts[memcg.path] = ([], [])
-    for memcg in kernel.memcgs:
-        for above in ancestors(memcg):
-            if above.path in parts:
-                parts[above.path][0].append(memcg)
-    for task in kernel.tasks:
-        for above in () if task.memcg is None else ancestors(task.memcg):
-            if above.path in parts:
-                parts[above.path][1].append(task)
-    for memcg in limited:
-        if memcg.path in parts and parts[memcg.path][1]:
-            memcgs, tasks = parts[memcg.path]
-            yield memcg, replace(kernel, memcgs=tuple(memcgs), tasks=tuple(tasks))
 
 
 def _scope(memcg: MemCgroup | None, decision: Decision, numbers: dict[Task, int], rules: Rules) -> Scope:

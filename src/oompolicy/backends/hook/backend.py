@@ -1,0 +1,180 @@
+"""The backend hook: answers published for the program in the kernel, at each look.
+
+Belongs here: the daemon's questions, answered. Must not know: when it looks, how a policy comes to its answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from oompolicy.backends.backend import TakeSnapshot
+from oompolicy.backends.hook import pins
+from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entries
+from oompolicy.backends.hook.answers import Answers, answers
+from oompolicy.backends.hook.attachment import Attachment
+from oompolicy.backends.hook.events import events_of, in_words
+from oompolicy.backends.hook.generation import publish
+from oompolicy.backends.hook.history import unread
+from oompolicy.backends.hook.process_start import start_ticks
+from oompolicy.backends.hook.target import open_target
+from oompolicy.engine import Enforced, Looked, Standing
+from oompolicy.errors import BackendError
+from oompolicy.policy.api import Policy
+from oompolicy.policy.decision import CallLimit, Fault
+from oompolicy.snapshot import Snapshot
+
+LEAST_TTL_MS: Final = 30_000
+INTERVALS_IN_TTL: Final = 4
+
+
+def default_ttl_ms(interval_ms: int) -> int:
+    """How long answers count without a daemon: some looks may be missed."""
+    return max(LEAST_TTL_MS, INTERVALS_IN_TTL * interval_ms)
+
+
+class Hook:
+    """The backend hook. within: the only cgroup whose processes are ranked; None for all."""
+
+    name = "hook"
+
+    def __init__(self, ttl_ms: int, within: str | None = None, folder: Path = pins.FOLDER) -> None:
+        self.ttl_ms = ttl_ms
+        self._within = within
+        self._folder = folder
+        self._lock = pins.Lock(folder)
+        self._attachment: Attachment | None = None
+        self._replaced: tuple[Path, ...] = ()
+        self._answers: Answers | None = None
+        self._published: tuple[str, Entries] | None = None
+        self._policy_name = ""
+        self._heartbeat_ns = 0
+
+    def start(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Attach, or take over what an earlier daemon has left attached; tell what happened while nobody looked."""
+        self._lock.take()
+        with ExitStack() as stack:
+            taken = pins.take(stack.enter_context(open_target()), self._folder)
+        self._attachment, self._replaced = taken.attachment, taken.replaced
+        control = taken.attachment.control
+        control[ControlWord.DAEMON_PID] = os.getpid()
+        control[ControlWord.DAEMON_START_TICKS] = start_ticks(os.getpid()) or 0
+        lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
+        return (*lines, *self._news(snapshot))
+
+    def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
+        """Ask the policy about everything; where it says what is published, that is as fresh as this look."""
+        control = self._held().control
+        self._heartbeat_ns = _monotonic_ns(snapshot)
+        self._policy_name = policy.name
+        self._answers = answers(snapshot, policy, self._within, limit)
+        is_in_force = self._published == (policy.name, self._answers.entries)
+        if is_in_force:
+            control[ControlWord.HEARTBEAT_NS] = self._heartbeat_ns
+        faults = (_fault_in_words(policy, fault) for fault in self._answers.faults)
+        return Looked(
+            self._standings(),
+            self._answers.crowd,
+            (*self._answers.notes, *faults, *self._news(snapshot)),
+            stale=None if is_in_force else "other answers",
+        )
+
+    def enforce(self) -> Enforced:
+        """Publish what was found at the last look, all of it in one step; then it is as fresh as that look."""
+        assert self._answers is not None
+        held = self._held()
+        policy_id = int.from_bytes(hashlib.blake2b(self._policy_name.encode(), digest_size=8).digest(), "little")
+        held.maps.names.update(NAME_KEY.pack(policy_id), _name_bytes(self._policy_name))
+        publish(held.maps.generation, self._answers.entries)
+        held.control[ControlWord.POLICY_ID] = policy_id
+        held.control[ControlWord.TTL_NS] = self.ttl_ms * 1_000_000
+        held.control[ControlWord.HEARTBEAT_NS] = self._heartbeat_ns
+        self._published = (self._policy_name, self._answers.entries)
+        for path in self._replaced:
+            pins.remove(path)
+        self._replaced = ()
+        return Enforced(self._standings(), 0)
+
+    def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
+        """Detach: the kernel decides alone from here on."""
+        pins.remove_all(self._folder)
+        lines = self._news(take_snapshot())
+        self._let_go()
+        return (*lines, "detached: the kernel decides alone again")
+
+    def close(self) -> None:
+        """Let go of what is held; pins keep it in force until it expires."""
+        self._let_go()
+        self._lock.release()
+
+    def _let_go(self) -> None:
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            attachment.control[ControlWord.DAEMON_PID] = 0
+            attachment.close()
+
+    def _held(self) -> Attachment:
+        assert self._attachment is not None, "start() comes first"
+        return self._attachment
+
+    def _standings(self) -> tuple[Standing, ...]:
+        """The whole order holds in every scope: the kernel compares the policy's own points."""
+        assert self._answers is not None
+        return tuple(
+            Standing(scope.path, scope.candidates, scope.candidates, scope.totalpages, None)
+            for scope in self._answers.scopes
+        )
+
+    def _news(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """A line for each OOM that has ended since the last was told of."""
+        held = self._held()
+        found = unread(held.control, held.ring)
+        events = events_of(found.records)
+        lines = [f"{found.dropped} records of OOMs were overwritten before they were read"] if found.dropped else []
+        if events:
+            names = {NAME_KEY.unpack(key)[0]: _text(value) for key, value in held.maps.names.items()}
+            paths = {memcg.id: memcg.path for memcg in snapshot.kernel.memcgs if memcg.id is not None}
+            lines += [in_words(event, names, paths) for event in events]
+            held.control[ControlWord.READ_SEQ] = events[-1].ended_seq + 1
+        elif found.dropped:
+            held.control[ControlWord.READ_SEQ] += found.dropped
+        return tuple(lines)
+
+
+def detach(folder: Path = pins.FOLDER) -> int:
+    """Take everything out of force without a daemon; how many attachments there were.
+
+    Raises BackendError where a daemon is at work, PrivilegeError for others than root.
+    """
+    if os.geteuid() == 0 and not pins.sets(folder):
+        return 0
+    lock = pins.Lock(folder)
+    lock.take()
+    try:
+        return pins.remove_all(folder)
+    finally:
+        lock.release()
+
+
+def _monotonic_ns(snapshot: Snapshot) -> int:
+    """When the snapshot was taken, on the clock of the program: one that stands still while the machine sleeps."""
+    if snapshot.taken_boottime_ns is None:
+        raise BackendError("hook", "this snapshot does not say when it was taken")
+    return time.monotonic_ns() - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - snapshot.taken_boottime_ns)
+
+
+def _fault_in_words(policy: Policy, fault: Fault) -> str:
+    who = "its preselection" if fault.task is None else f"{fault.task.comm} ({fault.task.process_id})"
+    return f"policy {policy.name} faulted for {who}: {fault.why}: counts as DEFER"
+
+
+def _name_bytes(name: str) -> bytes:
+    return name.encode()[: NAME_BYTES - 1].ljust(NAME_BYTES, b"\0")
+
+
+def _text(name: bytes) -> str:
+    return name.partition(b"\0")[0].decode(errors="replace")
