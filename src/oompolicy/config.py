@@ -62,6 +62,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     drift: Drift = "correct"
     scope: str | None = None
     state_dir: str = "/run/oompolicy"
+    ttl_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] | None = None
     assign: list[AssignRow] = []
 
 
@@ -69,7 +70,8 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
 class Config:
     """What the daemon is told. policy is a name or a path; params are the policy's; path is the file, if there was one.
 
-    scope is the cgroup whose processes are the only ones touched, None for all of the machine's.
+    scope is the cgroup whose processes are the only ones touched, None for all of the machine's. ttl_ms is how long
+    the hook's answers count without the daemon, None for the default.
     """
 
     backend: Backend = "auto"
@@ -81,6 +83,7 @@ class Config:
     state_dir: Path = Path("/run/oompolicy")
     assign: tuple[Assignment, ...] = ()
     path: Path | None = None
+    ttl_ms: int | None = None
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -113,6 +116,7 @@ def load_config(path: Path | None = None) -> Config:
         Path(read.state_dir),
         tuple(Assignment(row.value, row.cgroup, row.comm, row.uid) for row in read.assign),
         path,
+        read.ttl_ms,
     )
 
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "check": "Does a policy load and keep the contract?",
     "run": "The daemon: keep a policy in force.",
     "restore": "Put back what a killed daemon left behind.",
+    "detach": "Take a killed daemon's policy out of the kernel.",
+    "selftest": "Prove on this machine, in a memcg of our own, that the kernel asks and obeys.",
     "set": "Set the value of a memcg.",
     "get": "Show the values of memcgs.",
     "doctor": "What this machine offers, and which backend `auto` takes.",

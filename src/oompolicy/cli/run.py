@@ -16,7 +16,9 @@ import click
 from oompolicy.backends import choose_backend
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.dry_run import DryRun
-from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter
+from oompolicy.backends.hook.backend import Hook, default_ttl_ms, detach
+from oompolicy.backends.hook.target import load_module
+from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter, restore_left_behind
 from oompolicy.backends.oom_score_adj.claims import Claim
 from oompolicy.backends.oom_score_adj.journal import Journal, boot_id
 from oompolicy.backends.oom_score_adj.plan import Adjustment, Plan
@@ -30,8 +32,9 @@ from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.sources.live import live_snapshot
 
-NOT_YET = ("hook", "kill")
-FIXED = ("backend", "scope", "state_dir", "drift")  # what a reload does not change
+NOT_YET = ("kill",)
+FIXED = ("backend", "scope", "state_dir", "drift", "ttl_ms")  # what a reload does not change
+ONCE_HINT = "use --backend oom_score_adj or dry_run, or run without --once"
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
 
@@ -59,7 +62,7 @@ CLAIMS = (
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "oom_score_adj", "dry_run", *NOT_YET]),
+    type=click.Choice(["auto", "hook", "oom_score_adj", "dry_run", *NOT_YET]),
     help="How the policy becomes force; default: the configuration's.",
 )
 @policy_options(default=None)
@@ -109,12 +112,14 @@ def run(
                 log(f"{name} counts from the next start")
         return Orders(_policy(config, parameters), config.assign, config.interval_ms, call_limit())
 
-    chosen = _backend(first, _unsaid if once else log)
+    chosen = _backend(first, _unsaid if once else log, once)
+    _clear_the_way(chosen, first)
     daemon = Daemon(chosen, _snapshots(first), orders(), orders)
     if not once:
         daemon.run()
         return
     daemon.run_once()
+    assert isinstance(chosen, OomScoreAdj)
     assert chosen.plan is not None
     (_print_json if as_json else _print)(chosen.plan)
     if not isinstance(chosen, DryRun):
@@ -132,17 +137,43 @@ def _unsaid(line: str) -> None:
     """The table says it."""
 
 
-def _backend(config: Config, say: Callable[[str], None]) -> OomScoreAdj:
+def _backend(config: Config, say: Callable[[str], None], once: bool) -> Hook | OomScoreAdj:
     if config.backend in NOT_YET:
-        raise BackendError(f"backend {config.backend}", "is not in this build yet", "use oom_score_adj or dry_run")
-    backend = choose_backend() if config.backend == "auto" else config.backend
+        raise BackendError(f"backend {config.backend}", "is not in this build yet", "use hook or oom_score_adj")
+    backend = _automatic(once) if config.backend == "auto" else config.backend
     if backend == "dry_run":
         if config.backend == "auto":
             log("not root: nothing will be changed, only said (backend dry_run)")
         return DryRun(say, config.scope)
     if os.geteuid() != 0:
-        raise PrivilegeError("run", "needs root to write oom_score_adj", "use --backend dry_run")
+        raise PrivilegeError("run", "needs root to put a policy in force", "use --backend dry_run")
+    if backend == "hook":
+        if once:
+            raise BackendError("backend hook", "cannot --once: its answers expire without the daemon", ONCE_HINT)
+        load_module()
+        return Hook(config.ttl_ms or default_ttl_ms(config.interval_ms), config.scope)
     return OomScoreAdj(ProcWriter(), Journal(config.state_dir, boot_id()), config.drift, config.scope)
+
+
+def _clear_the_way(chosen: Hook | OomScoreAdj, config: Config) -> None:
+    """One backend at a time: undo what a killed daemon has left in force by the other one."""
+    if isinstance(chosen, Hook):
+        for line in restore_left_behind(Journal(config.state_dir, boot_id()), live_snapshot, config.scope):
+            log(line)
+    elif not isinstance(chosen, DryRun) and detach():
+        log("what an earlier daemon has left attached is detached")
+
+
+def _automatic(once: bool) -> str:
+    """What `auto` takes; the module is loaded where it is installed."""
+    if once:
+        return "oom_score_adj" if os.geteuid() == 0 else "dry_run"
+    if os.geteuid() == 0:
+        load_module()
+    backend, reason = choose_backend()
+    if reason is not None:
+        log(f"not the hook: {reason}")
+    return backend
 
 
 def _snapshots(config: Config) -> TakeSnapshot:

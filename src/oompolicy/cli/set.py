@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import click
 
+from oompolicy.backends.hook.poke import Poked, look_now
 from oompolicy.cli.inputs import scope_path
-from oompolicy.cli.render import print_line
+from oompolicy.cli.render import print_line, print_note
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.sources.cgroup_value import set_value
 
@@ -25,3 +26,6 @@ def set_(cgroup: str, value: int | None, unset: bool) -> None:
     assert path is not None
     set_value(path, value)
     print_line(f"{path}: {'no value' if value is None else value}")
+    poked = look_now()
+    if poked is not Poked.NOTHING_ATTACHED:
+        print_note(f"hook: {poked.value}")
