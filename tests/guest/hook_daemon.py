@@ -1,0 +1,114 @@
+"""The daemon with the hook: killed, adopted, stopped, poked; the commands around it. Runs in a guest, as root.
+
+Belongs here: acts and what was seen, one line of JSON a proof. Must not know: what is right; test_hook.py judges.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from guest.hook_proofs import run_out, small_in_batch, tell
+from guest.hook_stage import Tree
+from guest.oom_stage import CGROUPS, cannot_be_chosen, command, load, log, tainted, wait
+from oompolicy.backends.hook import pins
+
+LOG = Path("/run/daemon.log")
+OOMPOLICY = (sys.executable, "-m", "oompolicy")
+
+
+def start(*options: str) -> subprocess.Popen[bytes]:
+    """A daemon whose first look is over when this returns."""
+    LOG.write_text("")
+    command_line = [*OOMPOLICY, "run", "--backend", "hook", "--policy", "memcg_priority", *options]
+    with LOG.open("wb") as out:
+        daemon = subprocess.Popen(command_line, stderr=out)
+    wait(lambda: "in 2 of 2 scopes" in LOG.read_text() or daemon.poll() is not None, 60)
+    return daemon
+
+
+def oompolicy(*words: str) -> tuple[int, str]:
+    done = subprocess.run([*OOMPOLICY, *words], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def killed_and_adopted() -> None:
+    """kill -9, an OOM while nobody looks, a second daemon; it is stopped in the end."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        daemon = start("--interval-ms", "500")
+        second = oompolicy("run", "--backend", "hook")
+        refused = oompolicy("detach")
+        before = [path.name for path in pins.sets()]
+        daemon.kill()
+        daemon.wait()
+        victims = run_out(tree)
+        adopter = start("--interval-ms", "500")
+        wait(lambda: "OOM in" in LOG.read_text())
+        said = LOG.read_text().splitlines()
+        after = [path.name for path in pins.sets()]
+        rmmod = command("rmmod", "oom_policy")
+        adopter.send_signal(signal.SIGTERM)
+        tell(
+            "killed",
+            victims=victims,
+            said=said,
+            sets=[before, after],
+            second=second,
+            refused=refused,
+            rmmod=rmmod,
+            status=adopter.wait(),
+            last=LOG.read_text().splitlines()[-1],
+            left=pins.FOLDER.exists(),
+        )
+
+
+def detached_without_a_daemon() -> None:
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        daemon = start()
+        daemon.kill()
+        daemon.wait()
+        said = [oompolicy("detach"), oompolicy("detach")]
+        tell("detach", said=said, victims=run_out(tree), left=pins.FOLDER.exists())
+
+
+def set_is_live() -> None:
+    """Nothing but `set` makes the daemon look: its interval is an hour."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        daemon = start("--interval-ms", "3600000")
+        scope = f"/{tree.path.relative_to(CGROUPS)}"
+        began_s = time.monotonic()
+        said = [oompolicy("set", f"{scope}/batch", "950"), oompolicy("set", f"{scope}/db", "5")]
+        seconds = time.monotonic() - began_s
+        tell("set", said=said, victims=run_out(tree), seconds=seconds)
+        daemon.terminate()
+        daemon.wait()
+
+
+def commands() -> None:
+    tell("selftest", said=oompolicy("selftest"), left=pins.FOLDER.exists())
+    tell("doctor", said=oompolicy("doctor", "--json"))
+    tell("rmmod after", detached=command("rmmod", "oom_policy"))
+    tell("selftest without", said=oompolicy("selftest"))
+    tell("doctor without", said=oompolicy("doctor", "--json"))
+
+
+def main() -> None:
+    cannot_be_chosen()
+    os.setxattr(CGROUPS, "user.oompolicy.value", b"1000")
+    load()
+    killed_and_adopted()
+    detached_without_a_daemon()
+    set_is_live()
+    commands()
+    tell("log", tainted=tainted(), lines=log().splitlines())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The backend hook on a stock kernel with the module: published answers decide, and the safety contract holds.
+
+Belongs here: what the programs of this folder must have seen. Must not know: how they made it happen.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from guest.test_module import TAINTED_BY_US, Proofs, in_guest, trouble
+
+from lab.kernels import PATCHED
+
+pytestmark = pytest.mark.guest
+CORE = pytest.mark.guest_core
+POINTS_SPARE = -(1 << 61)
+PAGES_PER_STEP = 1 << 36  # of policies/memcg_priority.py
+RANDOM_TIMES = int(os.environ.get("OOMPOLICY_RANDOM_OOMS", "300"))
+RANDOM_SEED = int(os.environ.get("OOMPOLICY_RANDOM_SEED", "2023"))
+
+
+@pytest.fixture(scope="module", params=[pytest.param("module", marks=CORE), "patched"])
+def of_the_hook(request: pytest.FixtureRequest) -> Proofs:
+    """One boot, the backend in one process: a stock kernel with the module, or a kernel that has the hook itself."""
+    if request.param == "patched":
+        return in_guest("hook_proofs patched", PATCHED)
+    return in_guest("hook_proofs")
+
+
+@pytest.fixture(scope="module")
+def of_the_daemon() -> Proofs:
+    """One boot, the commands as a person types them."""
+    return in_guest("hook_daemon")
+
+
+def first(seen: dict[str, Any]) -> dict[str, Any]:
+    """The first OOM: there may be another before the memory of the first victim is back."""
+    found: dict[str, Any] = seen["choices"][0]
+    assert found["victim"] == seen["victims"][0]
+    assert found["points"] == found["by_answer"] == found["most"]
+    assert found["whole"]
+    return found
+
+
+@pytest.mark.parametrize("proof", ["memcg", "nested", "sysrq", "exhausted"])
+def test_the_memcg_of_lowest_priority_dies_though_it_is_smaller(of_the_hook: Proofs, proof: str) -> None:
+    chosen = first(of_the_hook[proof])
+    assert chosen["victim"] == "small"
+    badness = chosen["points"] + 10 * PAGES_PER_STEP
+    assert 10 * 256 <= badness <= 14 * 256
+    assert chosen["sources"]["small"] == chosen["sources"]["big"] == "TASK"
+
+
+def test_the_scope_of_an_event_is_the_memcg_that_ran_out(of_the_hook: Proofs) -> None:
+    assert first(of_the_hook["nested"])["scope"] == of_the_hook["nested"]["scope"]
+    assert "bystander" not in first(of_the_hook["nested"])["asked"]
+    assert first(of_the_hook["sysrq"])["scope"] == 0
+
+
+def test_the_next_to_die_is_the_next_in_the_order(of_the_hook: Proofs) -> None:
+    """Memory really exhausted: after small there are two in the same memcg, and the larger one dies."""
+    assert of_the_hook["exhausted"]["victims"][:2] == ["small", "grower"]
+
+
+class TestTheSafetyContract:
+    def test_1_the_unkillable_never_reach_it(self, of_the_hook: Proofs) -> None:
+        assert "never" not in first(of_the_hook["unkillable"])["asked"]
+        assert first(of_the_hook["unkillable"])["victim"] == "small"
+
+    def test_2_sparing_everyone_still_yields_a_victim(self, of_the_hook: Proofs) -> None:
+        chosen = first(of_the_hook["spare all"])
+        assert set(chosen["bands"].values()) == {"SPARE"}
+        assert chosen["victim"] == "big"
+        assert 30 * 256 <= chosen["points"] - POINTS_SPARE <= 34 * 256
+
+    def test_3_a_fault_counts_as_defer(self, of_the_hook: Proofs) -> None:
+        chosen = first(of_the_hook["fault"])
+        assert set(chosen["bands"].values()) == {"DEFER"}
+        assert chosen["victim"] == "big"
+
+    def test_4_answers_without_a_heartbeat_expire(self, of_the_hook: Proofs) -> None:
+        chosen = first(of_the_hook["expired"])
+        assert set(chosen["sources"].values()) == {"EXPIRED"}
+        assert chosen["victim"] == "big"
+
+    @CORE
+    def test_5_it_outlives_the_daemon(self, of_the_daemon: Proofs) -> None:
+        assert of_the_daemon["killed"]["victims"][0] == "small"
+
+    def test_6_a_refused_program_leaves_the_old_one_in_force(self, of_the_hook: Proofs) -> None:
+        seen = of_the_hook["refused"]
+        assert "the verifier refused it" in seen["said"]
+        assert len(seen["sets"]) == 1
+        assert first(seen)["victim"] == "small"
+
+
+def test_other_programs_take_over_without_a_gap(of_the_hook: Proofs) -> None:
+    """The old ones answer until the new ones have published; then they are gone."""
+    seen = of_the_hook["replaced"]
+    assert [len(sets) for sets in seen["sets"]] == [2, 1]
+    assert seen["in_between"][0] == "small"
+    assert first(seen)["victim"] == "small"
+
+
+@pytest.mark.parametrize("proof", ["born in an empty memcg", "born in a new memcg"])
+def test_a_task_born_after_the_last_look_is_covered_by_its_memcg(of_the_hook: Proofs, proof: str) -> None:
+    chosen = first(of_the_hook[proof])
+    assert chosen["victim"] == "small"
+    assert chosen["sources"]["small"] == "MEMCG"
+
+
+def test_oom_score_shows_the_kernels_own(of_the_hook: Proofs) -> None:
+    assert of_the_hook["unkillable"]["own"] == of_the_hook["unkillable"]["attached"]
+    assert all(score > 600 for score in of_the_hook["unkillable"]["own"])
+
+
+def test_other_users_neither_see_nor_open_the_pins(of_the_hook: Proofs) -> None:
+    seen = of_the_hook["unprivileged"]
+    assert seen["said"] == ["PermissionError", "BpfError", "BpfPrivilegeError"], seen["trouble"]
+    assert seen["modes"] == ["0o700", "0o700", "0o600"]
+
+
+def test_the_module_stays_while_attached_and_goes_after(of_the_hook: Proofs) -> None:
+    if "rmmod" not in of_the_hook:
+        pytest.skip("a kernel that needs no module")
+    assert "temporarily unavailable" in of_the_hook["rmmod"]["attached"][1]
+    assert of_the_hook["rmmod"]["after"] == [0, ""]
+
+
+def test_nothing_is_left_in_the_bpf_file_system(of_the_hook: Proofs) -> None:
+    assert not of_the_hook["log"]["left"]
+
+
+class TestTheDaemon:
+    pytestmark = CORE
+
+    def test_a_new_one_takes_over_and_tells_what_happened_meanwhile(self, of_the_daemon: Proofs) -> None:
+        seen = of_the_daemon["killed"]
+        assert seen["sets"][0] == seen["sets"][1]
+        assert "oompolicy: attached: taken over from an earlier daemon" in seen["said"]
+        told = next(line for line in seen["said"] if "OOM in" in line)
+        for part in ("chose small", "score for itself", "next would be asks", "policy memcg_priority"):
+            assert part in told
+
+    def test_a_second_one_is_refused_and_so_is_detaching(self, of_the_daemon: Proofs) -> None:
+        for status, said in (of_the_daemon["killed"]["second"], of_the_daemon["killed"]["refused"]):
+            assert status == 1
+            assert "a daemon has it" in said
+
+    def test_sigterm_detaches(self, of_the_daemon: Proofs) -> None:
+        seen = of_the_daemon["killed"]
+        assert (seen["status"], seen["last"], seen["left"]) == (
+            0,
+            "oompolicy: detached: the kernel decides alone again",
+            False,
+        )
+
+    def test_detach_needs_no_daemon(self, of_the_daemon: Proofs) -> None:
+        seen = of_the_daemon["detach"]
+        assert seen["said"] == [[0, "detached: the kernel decides alone again\n"], [0, "nothing is attached\n"]]
+        assert (seen["victims"][0], seen["left"]) == ("big", False)
+
+    def test_set_is_in_force_when_it_returns(self, of_the_daemon: Proofs) -> None:
+        seen = of_the_daemon["set"]
+        assert all("hook: in force" in said for _, said in seen["said"])
+        assert seen["victims"][0] == "big"
+
+
+@CORE
+def test_selftest_proves_the_hook_or_says_why_not(of_the_daemon: Proofs) -> None:
+    status, said = of_the_daemon["selftest"]["said"]
+    assert (status, of_the_daemon["selftest"]["left"]) == (0, False)
+    assert "the kernel asks the hook and obeys it" in said
+    status, said = of_the_daemon["selftest without"]["said"]
+    assert status == 1
+    assert "neither this kernel nor a module has bpf_oom_score()" in said
+
+
+@CORE
+def test_doctor_names_the_hook_and_what_auto_takes(of_the_daemon: Proofs) -> None:
+    assert '"what": "backend", "ok": "yes", "found": "hook"' in of_the_daemon["doctor"]["said"][1]
+    assert '"what": "fmod_ret", "ok": "yes"' in of_the_daemon["doctor"]["said"][1]
+    assert '"what": "backend", "ok": "yes", "found": "oom_score_adj"' in of_the_daemon["doctor without"]["said"][1]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "times"), [pytest.param("6.12", 30, marks=CORE), ("6.12", RANDOM_TIMES), (PATCHED, RANDOM_TIMES)]
+)
+def test_the_models_victim_and_points_are_the_kernels(kernel: str, times: int) -> None:
+    """Random trees, sizes, adjustments, policies; a difference prints both sides and its seed."""
+    is_patched = kernel == PATCHED
+    program = f"hook_random {times} {RANDOM_SEED} {kernel if is_patched else ''}"
+    proofs = in_guest(program, kernel, limit_s=120 + 8 * times)
+    differing = [line for name, line in proofs.items() if name.startswith("differs")]
+    assert differing == []
+    assert proofs["all"]["times"] == times
+    print(f"seed {proofs['all']['seed']}: {times} OOMs, {proofs['all']['seconds']} s")
+    assert trouble(proofs["log"]) == []
+    assert proofs["log"]["tainted"] == (0 if is_patched else TAINTED_BY_US)
+
+
+def test_under_an_oom_storm_it_attaches_publishes_and_detaches() -> None:
+    """Each event that the ring has is whole, though programs come and go."""
+    proofs = in_guest("hook_storm 100", limit_s=1200)
+    seen = proofs["storm"]
+    assert seen["kills"] > seen["times"] == 100
+    assert seen["answered"] > 0
+    assert seen["broken"] <= seen["times"]  # the one under way when a link came
+    assert trouble(proofs["log"]) == []
+    assert proofs["log"]["tainted"] == TAINTED_BY_US
+
+
+def test_the_kernel_has_nothing_to_complain_of(of_the_hook: Proofs) -> None:
+    assert trouble(of_the_hook["log"]) == []
+    assert of_the_hook["log"]["tainted"] == (TAINTED_BY_US if "rmmod" in of_the_hook else 0)
+
+
+@CORE
+def test_nor_after_the_daemon(of_the_daemon: Proofs) -> None:
+    assert trouble(of_the_daemon["log"]) == []
+    assert of_the_daemon["log"]["tainted"] == TAINTED_BY_US
