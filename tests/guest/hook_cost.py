@@ -1,6 +1,6 @@
 """How long the kernel's scan for a victim takes with the hook's programs, history included. Runs in a guest, as root.
 
-Belongs here: the variants of the hook beside scan_cost.py's. Usage: hook_cost.py TASKS ROUNDS
+Belongs here: the variants of the hook beside scan_cost.py's. Usage: hook_cost.py TASKS ROUNDS, in 2 GiB.
 """
 
 from __future__ import annotations
