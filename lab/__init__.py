@@ -1,7 +1,7 @@
 """The lab: a guest with a real kernel, to run OOMs in.
 
-Belongs here: finding a kernel, building an initramfs, running QEMU, making real OOM reports.
-Must not know: the package `oompolicy`; the lab only carries it into a guest.
+Belongs here: finding a kernel, building an initramfs, running QEMU; scenarios, playing them, judging what happened.
+Must not know: below scenarios (guest, kernels, initramfs, hog) the package `oompolicy`, which is only carried.
 """
 
 

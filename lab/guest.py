@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lab import LabError
 from lab.initramfs import write_initramfs
-from lab.kernels import PATCHED, SERIES, Kernel, kernel
+from lab.kernels import SERIES, Kernel, kernel, names
 from lab.python_tree import python_tree
 
 PORTS = ("console", "stdout", "stderr", "results")  # ttyS0 to ttyS3, as init.sh uses them
@@ -66,17 +66,17 @@ class GuestResult:
 
 def run_guest(
     script: str | Path,
-    wanted_kernel: str = SERIES[0],
+    wanted_kernel: str | Kernel = SERIES[0],
     machine: Machine = Machine(),
     files: Mapping[str, Path | bytes] | None = None,
     time_limit_s: float = 60,
 ) -> GuestResult:
     """Boot a kernel, run a script (text, or the file that holds it) as root, return when the guest is gone.
 
-    `wanted_kernel` is a series ("6.12") or the path of an image; `files` is guest path -> host file, folder
+    `wanted_kernel` is a name ("6.12"), the path of an image, or a Kernel; `files` is guest path -> host file, folder
     or bytes. The guest is killed after time_limit_s. Raises LabError when it cannot be started.
     """
-    chosen = kernel(wanted_kernel)
+    chosen = wanted_kernel if isinstance(wanted_kernel, Kernel) else kernel(wanted_kernel)
     contents: dict[str, Path | bytes] = {"/bin/busybox": BUSYBOX, "/init": INIT.read_bytes()}
     contents["/lab/script"] = script if isinstance(script, Path) else script.encode()
     with tempfile.TemporaryDirectory(prefix="lab-") as work:
@@ -186,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser("python3 -m lab.guest", description="run a script in a guest kernel")
     add = parser.add_argument
-    add("--kernel", default=SERIES[0], help=f"a series ({', '.join(SERIES)}), {PATCHED}, or the path of an image")
+    add("--kernel", default=SERIES[0], help=f"a name ({', '.join(names())}) or the path of an image")
     add("--script", type=Path, required=True, help="the shell script to run as root in the guest")
     add("--out", type=Path, help="the folder for what the script leaves in /out")
     add("--file", action="append", default=[], metavar="GUEST=HOST", help="a file or folder to carry in")

@@ -1,14 +1,14 @@
-"""Kernels by name: Debian's cloud kernels, unpacked into a cache and never installed, and the patched one.
+"""Kernels by name: Debian's cloud kernels, unpacked into a cache and never installed; the patched one; any image.
 
-Belongs here: from a series ("6.12") to a bootable kernel, by way of apt-cache, apt-get download and dpkg -x.
-Must not know: QEMU, or what a kernel is wanted for.
+Belongs here: from a name ("6.12") to a bootable kernel, by way of apt-cache, apt-get download and dpkg -x.
+Must not know: QEMU, what a kernel is wanted for, how one is built.
 """
 
 import re
 import shutil
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import LabError
@@ -23,11 +23,15 @@ ADVICE = "this needs Debian's apt and dpkg; run apt-get update and try again"
 
 @dataclass(frozen=True)
 class Kernel:
-    """A bootable kernel; `root` is the unpacked package (boot/, lib/modules/), None for a bare image."""
+    """A bootable kernel; `root` is the unpacked package (boot/, lib/modules/), None for a bare image.
+
+    modules are built for it, and loaded before a scenario is played.
+    """
 
     release: str
     vmlinuz: Path
     root: Path | None = None
+    modules: tuple[Path, ...] = ()
 
 
 def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
@@ -40,18 +44,38 @@ def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
     if "/" in wanted:
         image = Path(wanted)
         if not image.is_file():
-            raise LabError(f"{image}: no such kernel image: name a vmlinuz, or a series: {', '.join(SERIES)}")
+            raise LabError(f"{image}: no such kernel image: name a vmlinuz, or one of {', '.join(names())}")
         return Kernel(release=image.name, vmlinuz=image)
     if wanted == PATCHED:
         return Kernel(release=PATCHED, vmlinuz=patched_image(cache))
+    if not re.fullmatch(r"\d+\.\d+", wanted):
+        raise LabError(f"kernel {wanted}: unknown: name one of {', '.join(names())}, another series, or ./a/vmlinuz")
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
     cached = newest((path.name for path in folder.iterdir()), wanted)
     return unpacked(folder / (cached or download(wanted, folder)))
 
 
-def newest(names: Iterable[str], series: str) -> str | None:
-    """The newest release of a series among names; a package's name counts without its "linux-image-".
+def with_modules(chosen: Kernel, backends: Iterable[str], cache: Path = CACHE) -> Kernel:
+    """The kernel with what these backends need to have loaded, built for it.
+
+    The hook is a module for a Debian kernel; the patched one, and whoever brings an image, has it built in.
+    Raises LabError where it cannot be built.
+    """
+    if "hook" not in backends or chosen.root is None:
+        return chosen
+    from lab.module_build import module  # which needs this room
+
+    return replace(chosen, modules=(module(chosen.release, cache=cache),))
+
+
+def names() -> tuple[str, ...]:
+    """The kernels that have a name."""
+    return (*SERIES, PATCHED)
+
+
+def newest(packages: Iterable[str], series: str) -> str | None:
+    """The newest release of a series among packages; a name counts without its "linux-image-".
 
     >>> newest(["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64"], "6.1")
     '6.1.0-56-cloud-amd64'
@@ -59,15 +83,15 @@ def newest(names: Iterable[str], series: str) -> str | None:
     True
     """
     release = re.compile(rf"(?:linux-image-)?({re.escape(series)}\.\d+(?:[-+][a-z0-9]+)*-cloud-amd64)")
-    matches = [match[1] for name in names if (match := release.fullmatch(name))]
+    matches = [match[1] for name in packages if (match := release.fullmatch(name))]
     return max(matches, key=lambda found: [int(number) for number in re.findall(r"\d+", found)], default=None)
 
 
 def download(series: str, folder: Path) -> str:
     """Fetch and unpack the newest kernel of a series below `folder`; its release."""
     pattern = rf"^linux-image-{re.escape(series)}\..*-cloud-amd64$"
-    names = run("apt-cache", "search", "--names-only", pattern, advice=ADVICE)
-    release = newest((line.split(" ", 1)[0] for line in names.splitlines()), series)
+    found = run("apt-cache", "search", "--names-only", pattern, advice=ADVICE)
+    release = newest((line.split(" ", 1)[0] for line in found.splitlines()), series)
     if release is None:
         raise LabError(
             f"kernel {series}: apt-cache knows no linux-image-{series}.*-cloud-amd64: "

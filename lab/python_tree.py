@@ -6,6 +6,7 @@ Must not know: how they get there.
 
 import re
 import subprocess
+import sys
 import sysconfig
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -32,14 +33,23 @@ def python_tree(project: Path = PROJECT, site_packages: Path | None = None) -> d
     """
     if not INTERPRETER.exists():
         raise LabError(f"{INTERPRETER}: not found: apt-get install python3.11")
+    if site_packages is None and sys.version_info[:2] != (3, 11):
+        raise LabError("Python: the guest's is 3.11, and so must be the one that runs the lab: make PYTHON=python3.11")
     tree: dict[str, Path | bytes] = {f"/usr/bin/{name}": INTERPRETER for name in ("python3", "python3.11")}
     tree |= {str(path): path for path in LIBRARY.iterdir() if path.name not in LEFT_OUT}
     tree |= {f"{SITE}/{path.name}": path for path in (project / "src").iterdir()}
     with (project / "pyproject.toml").open("rb") as file:
-        dependencies = tomllib.load(file)["project"]["dependencies"]
+        about = tomllib.load(file)["project"]
+    dependencies = about["dependencies"]
+    tree |= {f"{SITE}/oompolicy-{about['version']}.dist-info/METADATA": metadata(about["version"])}
     tree |= installed(dependencies, site_packages or Path(sysconfig.get_path("platlib")))
     tree |= {str(path): path for path in shared_objects(tree.values())}
     return tree
+
+
+def metadata(version: str) -> bytes:
+    """What `oompolicy --version` reads."""
+    return f"Metadata-Version: 2.1\nName: oompolicy\nVersion: {version}\n".encode()
 
 
 def installed(requirements: Iterable[str], site_packages: Path) -> dict[str, Path | bytes]:
