@@ -14,7 +14,7 @@ from oompolicy.policy.decision import decide
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.replay import Pick, replay
-from oompolicy.sources.oom_report import OomReport, read_reports
+from oompolicy.sources.oom_report import Kill, OomReport, read_reports
 
 from lab.known import known_oom
 from lab.result import Picked, Report
@@ -23,26 +23,41 @@ from lab.world import Play, Round
 
 
 def check_reports(this: Play, seen: RoundSeen) -> list[Report]:
-    """The kernel's reports, played again: by the model of the kernel, and by the round's policy."""
+    """The kernel's reports, played again: by the model of the kernel, and by the round's policy.
+
+    Under the hook the kernel itself asks the policy, so there the model is the kernel's with the policy.
+    """
     ask = asker(this, seen)
-    reports = []
-    for report in read_reports([seen.log.encode()]):
-        played = replay(report)
-        killed = report.killed
-        asked = ask(report)
-        reports.append(
-            Report(
-                None if report.constraint is None else report.constraint.value,
-                report.oom_memcg,
-                None if killed is None else Picked(killed.pid, killed.comm or "?", None),
-                _picked(played.model.pick),
-                played.agrees,
-                played.why_not,
-                _picked(asked),
-                None if asked is None or killed is None else played.is_kernels(asked),
-            )
-        )
-    return reports
+    return [
+        check_report(report, ask(report), this.round.backend == "hook") for report in read_reports([seen.log.encode()])
+    ]
+
+
+def check_report(report: OomReport, asked: Pick | None, is_hook: bool) -> Report:
+    """One report; asked is whom the policy picks, None where there is none that can be asked."""
+    played, killed = replay(report), report.killed
+    obeyed = None if asked is None or killed is None else played.is_kernels(asked)
+    model, agrees, why_not = played.model.pick, played.agrees, played.why_not
+    if is_hook and killed is not None:
+        model, agrees = asked, obeyed
+        why_not = None if obeyed else _why_not_obeyed(asked, killed)
+    return Report(
+        constraint=None if report.constraint is None else report.constraint.value,
+        oom_memcg=report.oom_memcg,
+        has_table=bool(report.rows),
+        killed=None if killed is None else Picked(killed.pid, killed.comm or "?", None),
+        model=_picked(model),
+        agrees=agrees,
+        why_not=why_not,
+        policy=_picked(asked),
+        obeyed=obeyed,
+    )
+
+
+def _why_not_obeyed(asked: Pick | None, killed: Kill) -> str:
+    if asked is None:
+        return "the kernel asked the policy, and here it cannot be asked"
+    return f"the policy picks {asked.comm} ({asked.pid}), and the kernel killed {killed.comm} ({killed.pid})"
 
 
 def _picked(pick: Pick | None) -> Picked | None:

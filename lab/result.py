@@ -28,11 +28,12 @@ class Picked(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """One OOM report of the kernel's log: whom it names, whom the model picks, whom the round's policy picks.
 
-    agrees and obeyed are None where they cannot be told, or nobody asked.
+    agrees and obeyed are None where they cannot be told, or nobody asked. has_table: are there tasks to choose from?
     """
 
     constraint: str | None
     oom_memcg: str | None
+    has_table: bool
     killed: Picked | None
     model: Picked | None
     agrees: bool | None

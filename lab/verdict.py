@@ -145,7 +145,7 @@ def _was(names: Sequence[str]) -> str:
 
 def why_not_there(said: Round, reports: Sequence[Report]) -> list[str]:
     """Why it did not run out where it was to. A report that was cut short does not say where."""
-    first = next((report for report in reports if report.constraint is not None and report.model is not None), None)
+    first = next((report for report in reports if report.constraint is not None and report.has_table), None)
     if first is None:
         return []
     is_memcg = first.constraint == OomConstraint.CONSTRAINT_MEMCG.value

@@ -137,9 +137,20 @@ def test_a_built_in_policy_is_asked_and_told_to_be_disobeyed() -> None:
     this, seen = fixture("6.12-memcg", victims=["large"], backend="hook", policy="protect", params=params)
     (report,) = judge_round(this, seen).reports
     assert report.policy is not None
-    assert (report.policy.comm, report.obeyed) == ("grower", False)
+    assert (report.policy.comm, report.obeyed, report.agrees) == ("grower", False, False)
+    assert report.why_not is not None
+    assert report.why_not.startswith("the policy picks grower (")
+    assert report.model == report.policy
     this, seen = fixture("6.12-memcg", victims=["large"], backend="hook", policy="kernel_default")
-    assert judge_round(this, seen).reports[0].obeyed is True
+    (report,) = judge_round(this, seen).reports
+    assert (report.obeyed, report.agrees, report.why_not) == (True, True, None)
+
+
+def test_without_the_hook_the_model_is_the_kernels_alone() -> None:
+    params = {"COMMS": ["large"]}
+    this, seen = fixture("6.12-memcg", victims=["large"], backend="oom_score_adj", policy="protect", params=params)
+    (report,) = judge_round(this, seen).reports
+    assert (report.obeyed, report.agrees, report.why_not) == (False, True, None)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def _remarks(this: RoundVerdict) -> Iterator[str]:
     for report in this.reports:
         if report.agrees is not True and report.why_not is not None:
             yield report.why_not
-        if report.obeyed is False and report.policy is not None and report.killed is not None:
+        elif report.obeyed is False and report.policy is not None and report.killed is not None:
             picked, killed = (f"{who.comm} ({who.pid})" for who in (report.policy, report.killed))
             yield f"the policy picks {picked}, and the kernel killed {killed}"
 
