@@ -144,15 +144,20 @@ def taken(marks: list[Marked], victim: Task | None) -> Marked | None:
 
 
 def points_differ(by_kernel: Sequence[int], outcome: OomOutcome) -> list[str]:
-    """What oom_badness() returned for each candidate, in the order of the scan, and what the model says."""
+    """What oom_badness() returned for each candidate, in the order of the scan, and what the model says.
+
+    With the module's hook it returns twice for each: the kernel's own word, then what the policy made of it.
+    """
     weighed = [item for item in outcome.oc.evaluated if item.badness is not None]
-    pair = [list(by_kernel), [item.badness for item in weighed if item.badness is not None]]
+    width = 2 if weighed and len(by_kernel) == 2 * len(weighed) else 1
+    in_kernel = [tuple(by_kernel[place : place + width]) for place in range(0, len(by_kernel), width)]
+    by_model = [(item.badness or 0, item.points or 0)[:width] for item in weighed]
     if not outcome.oc.kernel.rules.memcg_dump_in_scan_order:
-        pair = [sorted(points) for points in pair]
-    if pair[0] == pair[1]:
+        in_kernel, by_model = sorted(in_kernel), sorted(by_model)
+    if in_kernel == by_model:
         return []
     names = ", ".join(item.task.comm for item in weighed)
-    return [f"points of {names}: the kernel has {pair[0]}, the model {pair[1]}"]
+    return [f"points of {names}: the kernel has {in_kernel}, the model {by_model}"]
 
 
 def show(outcome: Outcome, seed: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from oompolicy.sources.kmsg import KernelLog
 
+from lab.inside.force import Force
 from lab.inside.round import play
 from lab.inside.trace import Trace
 from lab.seen import GuestSeen, line
@@ -50,13 +51,14 @@ def main() -> None:
     mem_total_kb = int(Path("/proc/meminfo").read_text().split()[1])
     print(line(guest=GuestSeen(os.uname().release, said, ready_after_s, mem_total_kb)), flush=True)
     with KernelLog() as log, Trace(points=any(each.trace_points for each in plays)) as trace:
-        pace = Pace()
+        pace, force = Pace(), Force()
         for each in plays:
             pace.wait()
             print(line(doing=f"round {each.number}"), flush=True)
-            seen = play(each, log, trace)
+            seen = play(each, log, trace, force)
             pace.note(seen.log)
             print(line(seen=seen), flush=True)
+        force.stop()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -72,7 +72,7 @@ class Hog:
 class Crowd:
     """All processes of a round.
 
-    heard counts what they said. strangers are other children of ours: who started them is told when they have ended.
+    heard counts what they said.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,6 @@ class Crowd:
         self.born: list[Process] = []
         self.deaths: list[Death] = []
         self.process_of: dict[int, int] = {}
-        self.strangers: dict[int, Callable[[], object]] = {}
         self.heard = 0
         self.triggered_s = time.monotonic()
         self._poll = select.poll()
@@ -175,9 +174,6 @@ class Crowd:
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         while (info := _waited(options)) is not None:
             pid = info.si_pid
-            if pid in self.strangers:
-                self.strangers.pop(pid)()
-                continue
             if pid not in self.living:  # killed before it said that it was born: only a storm has children
                 storm = next((hog.workload for hog in self.hogs if hog.workload.forks), None)
                 if storm is None:  # a straggler of an earlier round
@@ -195,7 +191,7 @@ class Crowd:
 
 def _waited(options: int) -> os.waitid_result | None:
     try:
-        return os.waitid(os.P_ALL, 0, options)
+        return os.waitid(os.P_PGID, os.getpgrp(), options)  # a daemon has a group of its own
     except ChildProcessError:
         return None
 

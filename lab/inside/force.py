@@ -15,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from lab.world import Round, World
+from oompolicy.backends.hook.poke import Poked, look_now
+
+from lab.world import Play, Round, World
 
 FOLDER = Path("/lab/policy")
 COMING_S = 30.0
@@ -24,19 +26,20 @@ INTERVAL_MS = 1000
 IN_FORCE = re.compile(r"holds in \d+ of \d+ scopes|policy \S+ is in force")
 
 
-class InForce:
+class Daemon:
     """One daemon with one policy."""
 
-    def __init__(self, world: World, said: Round) -> None:
+    def __init__(self, config: str) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
+        self.config = config
         self._log = FOLDER / "log"
-        config = FOLDER / "oompolicy.toml"
-        config.write_text(configuration(world, said))
-        config.chmod(0o644)
-        command = [sys.executable, "-m", "oompolicy", "run", "--config", str(config)]
+        path = FOLDER / "oompolicy.toml"
+        path.write_text(config)
+        path.chmod(0o644)
+        command = [sys.executable, "-m", "oompolicy", "run", "--config", str(path)]
         with self._log.open("wb") as log:
-            self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.pid = self._popen.pid
+            nowhere = subprocess.DEVNULL
+            self._popen = subprocess.Popen(command, stdin=nowhere, stdout=log, stderr=log, process_group=0)
 
     @property
     def log(self) -> str:
@@ -69,6 +72,50 @@ class InForce:
             self._popen.wait()
             return f"the daemon did not stop within {GOING_S:.0f} s"
         return None if status == 0 else f"the daemon ended with status {status}"
+
+
+class Force:
+    """The policy of one round after the other.
+
+    Starting a daemon takes seconds. Under the hook it therefore goes on into the next round, if that wants the same,
+    and is told to look at the new world; oom_score_adj is started anew, since it looks only now and then.
+    """
+
+    def __init__(self) -> None:
+        self.daemon: Daemon | None = None
+        self._log_before = 0
+
+    @property
+    def log(self) -> str:
+        """What the daemon has said since the round began."""
+        return "" if self.daemon is None else self.daemon.log[self._log_before :]
+
+    def begin(self, this: Play) -> str | None:
+        """Before a round: only a daemon of the same policy may be there. What went wrong, or None."""
+        self._log_before = 0
+        if self.daemon is None:
+            return None
+        if self.daemon.config != configuration(this.world, this.round) or self.daemon.has_ended():
+            return self.stop()
+        self._log_before = len(self.daemon.log)
+        return None
+
+    def put(self, this: Play) -> str | None:
+        """Put the round's policy in force in its world; what went wrong, or None."""
+        if self.daemon is None:
+            self.daemon = Daemon(configuration(this.world, this.round))
+            return self.daemon.wait()
+        poked = look_now()
+        return None if poked is Poked.IN_FORCE else f"the policy is not in force: {poked.value}"
+
+    def end(self, this: Play) -> str | None:
+        """After a round; what went wrong, or None."""
+        return None if this.round.backend == "hook" else self.stop()
+
+    def stop(self) -> str | None:
+        """No policy any more; what went wrong, or None."""
+        daemon, self.daemon = self.daemon, None
+        return None if daemon is None else daemon.stop()
 
 
 def configuration(world: World, said: Round) -> str:

@@ -13,7 +13,7 @@ from oompolicy.sources.kmsg import KernelLog
 
 from lab.inside import tree
 from lab.inside.crowd import Crowd
-from lab.inside.force import InForce
+from lab.inside.force import Force
 from lab.inside.trace import Trace
 from lab.seen import RoundSeen
 from lab.world import SYSRQ, Play, Round, kib
@@ -41,21 +41,19 @@ class Clock:
         self._since_s = now_s
 
 
-def play(this: Play, log: KernelLog, trace: Trace) -> RoundSeen:
+def play(this: Play, log: KernelLog, trace: Trace, force: Force) -> RoundSeen:
     """Play one round and tell what was seen; trouble ends it early, and is told too."""
     clock, crowd, trouble = Clock(), Crowd(), None
-    in_force: InForce | None = None
     paths: list[str] = []
     log.new_records()
     try:
+        raise_if(force.begin(this))
         paths = tree.make(this.world.cgroup)
         clock.note("cgroups")
         start(crowd, this, late=False)
         clock.note("workloads")
         if this.round.backend != "none":
-            in_force = InForce(this.world, this.round)
-            crowd.strangers[in_force.pid] = in_force.has_ended
-            raise_if(in_force.wait())
+            raise_if(force.put(this))
             clock.note("policy")
         start(crowd, this, late=True)
         crowd.look(0)
@@ -66,20 +64,13 @@ def play(this: Play, log: KernelLog, trace: Trace) -> RoundSeen:
         clock.note("run_out")
     except (TroubleError, OSError) as error:
         trouble = str(error)
-    marked = trace.marked(crowd.triggered_s, crowd.process_of)
-    records = log.new_records()
-    trouble = trouble or crowd.end() if in_force is None else trouble or in_force.stop() or crowd.end()
+    marked, records = trace.marked(crowd.triggered_s, crowd.process_of), log.new_records()
+    policy_log = force.log
+    trouble = trouble or force.end(this) or crowd.end()
     tree.remove(paths)
     clock.note("removal")
     return RoundSeen(
-        this.number,
-        crowd.born,
-        crowd.deaths,
-        marked,
-        as_dmesg(records),
-        "" if in_force is None else in_force.log,
-        trouble,
-        clock.timings_s,
+        this.number, crowd.born, crowd.deaths, marked, as_dmesg(records), policy_log, trouble, clock.timings_s
     )
 
 

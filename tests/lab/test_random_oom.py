@@ -89,7 +89,8 @@ def test_a_point_more_in_the_kernel_is_a_difference_with_both_sides() -> None:
     assert points is not None
     changed = [Marked(seen.marked[0].pid, 0.1, [points[0] + 1, *points[1:]])]
     (difference,) = compare(this, msgspec.structs.replace(seen, marked=changed)).differs
-    assert f"the kernel has {[points[0] + 1, *points[1:]]}, the model {points}" in difference
+    sides = [[(point,) for point in each] for each in ([points[0] + 1, *points[1:]], points)]
+    assert f"the kernel has {sides[0]}, the model {sides[1]}" in difference
     assert "points of small, large, grower" in difference
 
 
@@ -119,6 +120,21 @@ def test_under_the_hook_it_is_the_policys_victim_that_is_expected() -> None:
     assert "the model picks grower" in differs[0]
     this, seen = fixture("6.12-memcg", backend="oom_score_adj", policy="protect", params={"COMMS": ["large"]})
     assert compare(this, seen).differs == []
+
+
+def test_with_a_module_the_policys_points_are_compared_as_well() -> None:
+    this, seen = fixture("6.12-memcg", backend="hook", policy="protect", params={"COMMS": ["small"]})
+    seen = with_points(this, seen)
+    points = seen.marked[0].points
+    assert points is not None
+    policys = [-(1 << 61) + points[0], *points[1:]]
+    both = [point for pair in zip(points, policys, strict=True) for point in pair]
+    right = msgspec.structs.replace(seen, marked=[Marked(seen.marked[0].pid, 0.1, both)])
+    assert compare(this, right).differs == []
+    assert compare(this, right).points == 2 * len(points)
+    both[1] += 1
+    wrong = msgspec.structs.replace(seen, marked=[Marked(seen.marked[0].pid, 0.1, both)])
+    assert len(compare(this, wrong).differs) == 1
 
 
 def test_silence_and_trouble_are_differences() -> None:
