@@ -16,7 +16,7 @@ from pathlib import Path
 
 from oompolicy.mm.oom_kill import OomOutcome
 from oompolicy.mm.sched import Task
-from oompolicy.policy.decision import decide
+from oompolicy.policy.decision import Decision, decide
 from oompolicy.policy_limit import call_limit
 from oompolicy.replay import replay
 from oompolicy.sources.oom_report import OomReport, read_reports
@@ -97,7 +97,13 @@ def compare(this: Play, seen: RoundSeen) -> Compared:
     ask = asker(this, seen)
     for report in read_reports([seen.log.encode()]):
         result.reports += 1
-        outcome = by_model(this, seen, report)
+        decision = by_model(this, seen, report)
+        outcome = decision.outcome
+        if decision.faults:
+            result.differs.append(
+                f"cannot be compared: no report tells what the policy reads: {decision.faults[0].why}"
+            )
+            return result
         wanted = ask(report) if result.reports == 1 else None
         if wanted is not None and report.killed is not None:
             result.obeyed = replay(report).is_kernels(wanted)
@@ -117,11 +123,11 @@ def compare(this: Play, seen: RoundSeen) -> Compared:
     return result
 
 
-def by_model(this: Play, seen: RoundSeen, report: OomReport) -> OomOutcome:
+def by_model(this: Play, seen: RoundSeen, report: OomReport) -> Decision:
     """Whom the model picks in a report: with the policy where the kernel itself asks it, else by badness alone."""
     is_hook = this.round.backend == "hook"
     oc = known_oom(report, this.world, seen.born, own_adj=is_hook)
-    return decide(oc, built_in(this.round) if is_hook else None, None, call_limit()).outcome
+    return decide(oc, built_in(this.round) if is_hook else None, None, call_limit())
 
 
 def victim_differs(report: OomReport, outcome: OomOutcome) -> list[str]:
@@ -205,7 +211,7 @@ def main() -> int:
     add("--count", type=int, default=40)
     add("--seed", default=None, help="default: the time")
     add("--kernel", default="6.12")
-    add("--policy", help="a built-in policy, with random values of cgroups")
+    add("--policy", help="a built-in policy that reads values, names and users; cgroups get random values")
     add("--backend", choices=("oom_score_adj", "hook"), default="oom_score_adj", help="how the policy is forced")
     add("--only", type=int, action="append", help="play only the OOM of this number")
     asked = parser.parse_args()

@@ -137,6 +137,12 @@ def test_with_a_module_the_policys_points_are_compared_as_well() -> None:
     assert len(compare(this, wrong).differs) == 1
 
 
+def test_a_policy_that_reads_what_no_report_tells_cannot_be_compared() -> None:
+    this, seen = fixture("6.12-memcg", backend="hook", policy="newest_first")
+    (difference,) = compare(this, seen).differs
+    assert difference.startswith("cannot be compared: no report tells what the policy reads: ")
+
+
 def test_silence_and_trouble_are_differences() -> None:
     this, seen = fixture("6.12-memcg")
     silent = msgspec.structs.replace(seen, log="", deaths=[])
