@@ -17,7 +17,7 @@ from guest.hook_stage import InForce, Tree
 from guest.oom_stage import CGROUPS, cannot_be_chosen, command, load, log, oom_score, sysrq_f, tainted, wait
 from oompolicy.backends.hook import attachment, pins, program
 from oompolicy.backends.hook.layout import KernelLayout
-from oompolicy.backends.hook.program import MapDescriptors
+from oompolicy.backends.hook.pieces import MapDescriptors
 from oompolicy.backends.hook.target import open_target
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.instructions import Exit, Load, move

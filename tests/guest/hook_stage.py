@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from oompolicy.backends.hook.abi import ControlWord
 from oompolicy.backends.hook.attachment import Attachment
 from oompolicy.backends.hook.backend import Hook
 from oompolicy.backends.hook.events import Event, events_of
+from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.policy.api import Policy
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
@@ -68,8 +70,10 @@ def removed(path: Path) -> None:
 class InForce:
     """The backend in this process, with a policy in force from see() on."""
 
-    def __init__(self, ttl_ms: int = 600_000) -> None:
-        self.hook = Hook(ttl_ms)
+    def __init__(
+        self, ttl_ms: int = 600_000, wanted: Wanted = Wanted.PUBLISHED, shadowing: Sequence[Policy] = ()
+    ) -> None:
+        self.hook = Hook(ttl_ms, wanted=wanted, shadowing=shadowing)
         self.started = self.hook.start(live_snapshot())
         self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
 
@@ -120,6 +124,7 @@ def shown(event: Event) -> dict[str, object]:
         "by_answer": chosen.points,
         "most": event.ranked[0].points,
         "whole": event.is_whole,
+        "policies": len(event.policy_ids | {event.policy_id}),
         "scope": event.scope,
         "sources": {one.comm: one.source.name for one in event.weighed},
         "bands": {one.comm: one.band.value for one in event.weighed},

@@ -15,12 +15,13 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from oompolicy.backends.hook.abi import SLOTS
 from oompolicy.backends.hook.attachment import PROGRAMS, Attachment, Maps, attach, digest
 from oompolicy.backends.hook.control import Control
 from oompolicy.backends.hook.target import Target
 from oompolicy.bpf.errors import BpfError
 from oompolicy.bpf.links import Link
-from oompolicy.bpf.map_kinds import MapOfMaps, MappedArray
+from oompolicy.bpf.map_kinds import MapOfMaps, MappedArray, ProgramArray
 from oompolicy.bpf.maps import Map
 from oompolicy.bpf.pins import USUAL_MOUNT, bpffs_mounts, make_folder, mount_bpffs, open_pinned, pin, unpin
 from oompolicy.errors import BackendError, PrivilegeError
@@ -31,9 +32,10 @@ _UNFINISHED: Final = "new-"
 
 
 class Taken(NamedTuple):
-    """An attachment that is pinned; replaced are folders of others that are still in force beside it."""
+    """An attachment that is pinned, in its folder; replaced are those of others that are in force beside it."""
 
     attachment: Attachment
+    path: Path
     was_there: bool
     replaced: tuple[Path, ...]
 
@@ -85,7 +87,7 @@ def take(target: Target, folder: Path = FOLDER) -> Taken:
     others = tuple(path for path in sets(folder) if path != mine)
     if mine.is_dir():
         with contextlib.suppress(BpfError):
-            return Taken(adopt(mine), True, others)
+            return Taken(adopt(mine), mine, True, others)
         remove(mine)
     attachment = attach(target)
     try:
@@ -93,7 +95,7 @@ def take(target: Target, folder: Path = FOLDER) -> Taken:
     except BaseException:
         attachment.close()
         raise
-    return Taken(attachment, False, others)
+    return Taken(attachment, mine, False, others)
 
 
 def adopt(path: Path) -> Attachment:
@@ -104,6 +106,8 @@ def adopt(path: Path) -> Attachment:
             stack.enter_context(open_pinned(path / "generation", MapOfMaps)),
             stack.enter_context(open_pinned(path / "history", MappedArray)),
             stack.enter_context(open_pinned(path / "names", Map)),
+            stack.enter_context(open_pinned(path / "policies", ProgramArray)),
+            stack.enter_context(open_pinned(path / "faults", Map)),
         )
         links = {name: stack.enter_context(open_pinned(path / name, Link)) for name in PROGRAMS}
         attachment = Attachment(maps, links)
@@ -132,8 +136,13 @@ def open_control(path: Path) -> Control:
 
 def remove(path: Path) -> None:
     """Take the pins of one attachment away; it ends where nobody else holds it. The answering program goes first."""
-    for name in ("score", "begin", "end", "control", "generation", "history", "names"):
-        unpin(path / name)
+    with contextlib.suppress(BpfError), open_pinned(path / "policies", ProgramArray) as policies:
+        for slot in range(SLOTS):  # at once, where the map's own end would leave it to a worker
+            policies.clear(slot)
+    unpin(path / "score")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):
+            unpin(path / name)
     try:
         path.rmdir()
     except OSError as error:
