@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from oompolicy.backends.hook import pins
-from oompolicy.backends.hook.abi import ControlWord
+from oompolicy.backends.hook.abi import ControlWord, Form
 from oompolicy.backends.hook.target import (
     HOOK,
     LIB_MODULES,
@@ -30,6 +30,7 @@ from oompolicy.errors import OompolicyError, PrivilegeError
 
 # UEFI specification, 3.3: global variables; four bytes of attributes come before the value.
 SECURE_BOOT: Final = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_LEFT: Final = {Form.COMPILED_WITH_VALUES: "the policy decides, without values"}
 GOOD, CARE, BAD = "yes", "care", "no"
 
 
@@ -126,14 +127,17 @@ def _attached(path: Path) -> Finding:
     try:
         with contextlib.closing(pins.open_control(path)) as control:
             counts = {word: control[word] for word in ControlWord}
+            form = control.of_slot(ControlWord.SLOT_FORM, counts[ControlWord.LIVE_SLOT])
     except OompolicyError as error:
         return Finding("attached", CARE, f"{path} cannot be opened: {error.why}", "oompolicy detach")
     age_s = (time.monotonic_ns() - counts[ControlWord.HEARTBEAT_NS]) / 1e9
     ttl_s = counts[ControlWord.TTL_NS] / 1e9
     found = (
         f"asked {counts[ControlWord.ASKED]} times, answered {counts[ControlWord.ANSWERED]}, "
-        f"expired {counts[ControlWord.EXPIRED]}; the last look was {age_s:.0f} s ago"
+        f"faulted {counts[ControlWord.FAULTS]}, expired {counts[ControlWord.EXPIRED]}; "
+        f"the last look was {age_s:.0f} s ago"
     )
-    if age_s > ttl_s:
-        return Finding("attached", CARE, f"{found}: expired, the kernel decides", "run the daemon, or oompolicy detach")
+    if age_s > ttl_s and form != Form.COMPILED:
+        left = _LEFT.get(Form(form), "the kernel decides")
+        return Finding("attached", CARE, f"{found}: expired, {left}", "run the daemon, or oompolicy detach")
     return Finding("attached", GOOD, found)
