@@ -39,6 +39,7 @@ class EntryFlag(IntFlag):
     NONE = 0
     ADDS_BADNESS = 1  # the answer is the score plus the kernel's badness of that very moment
     COVERS_BELOW = 2  # a memcg's: it answers too for memcgs below that have no entry
+    HAS_VALUE = 4  # for a compiled policy: the score is the value; without it, it is known that there is none
 
 
 class ControlWord(IntEnum):
