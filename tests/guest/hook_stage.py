@@ -86,9 +86,10 @@ class InForce:
         held = self.attachment().control
         return {word: held[word] for word in ControlWord}
 
-    def see(self, policy: Policy) -> Snapshot:
-        """Look, and publish; the OOMs before are forgotten."""
-        self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
+    def see(self, policy: Policy, forget: bool = True) -> Snapshot:
+        """Look, and publish; the OOMs before are forgotten, or not."""
+        if forget:
+            self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
         snapshot = live_snapshot()
         self.hook.look(snapshot, policy, nullcontext)
         self.hook.enforce()

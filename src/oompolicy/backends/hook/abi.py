@@ -72,7 +72,6 @@ class ControlWord(IntEnum):
     EVENT_SLOT = 12
     EVENT_IS_FRESH = 13  # was the heartbeat young enough?
     EVENT_UNDERWAY = 14
-    EVENT_NUMBER = 15  # one more with each
     SLOT_POLICY = 16  # the policy id of each slot
     SLOT_FORM = 18  # a Form of each slot
 

@@ -120,7 +120,7 @@ def event_begins(maps: MapDescriptors) -> Iterator[Line]:
     yield from (Load(U64, R2, R1, 8 * ControlWord.TTL_NS), Jump(JumpOp.SLE, R0, R2, "is_fresh"), move(R3, 0))
     yield Label("is_fresh")
     yield Store(U64, R1, 8 * ControlWord.EVENT_IS_FRESH, R3)
-    yield from (Store(U64, R1, 8 * ControlWord.EVENT_UNDERWAY, 1), *one_more(ControlWord.EVENT_NUMBER))
+    yield Store(U64, R1, 8 * ControlWord.EVENT_UNDERWAY, 1)
 
 
 def event_policy(maps: MapDescriptors, to: Reg) -> Iterator[Line]:

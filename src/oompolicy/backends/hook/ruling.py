@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -107,7 +107,8 @@ def _compiled(policy: Policy, target: Target, maps: Maps, is_shadow: bool = Fals
     policy_id = id_of(policy, str(program))
     with ExitStack() as stack:
         paths = stack.enter_context(Paths(program.paths))
-        body = policy_body.body(program, target.kernel, paths.fileno(), policy.preselection is not None)
+        body = policy_body.body(program, target, maps.descriptors(), paths.fileno(), not is_shadow)
+        body = replace(body, has_preselection=policy.preselection is not None)
         make = compiled.shadow if is_shadow else compiled.live
         lines = list(make(layout, maps.descriptors(), policy_id, body))
         place = Place(target.score.type_id, AttachType.TRACE_FENTRY) if is_shadow else target.score
