@@ -103,6 +103,7 @@ class Event:
     constraint: int = 0
     chosen_points: int = 0
     chosen_task: int = 0
+    gfp_mask: int = 0
     found: bool = False
     ended_seq: int = 0
 
@@ -149,6 +150,7 @@ def events_of(records: Iterable[Record]) -> list[Event]:
         last_seq = record.seq
         if record.kind == RecordKind.BEGIN:
             now = Event(record.memcg, record.number, record.tgid, _text(record.comm), record.policy, is_whole=True)
+            now.gfp_mask = record.first
         elif record.kind == RecordKind.CANDIDATE:
             now = now or Event(0)
             now.weighed.append(_weighed(record))
