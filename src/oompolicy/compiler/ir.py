@@ -137,6 +137,16 @@ NEGATED: Final = {
     CompareOp.LE: CompareOp.GT,
 }
 
+# The same comparison with its sides exchanged.
+MIRRORED: Final = {
+    CompareOp.EQ: CompareOp.EQ,
+    CompareOp.NE: CompareOp.NE,
+    CompareOp.LT: CompareOp.GT,
+    CompareOp.LE: CompareOp.GE,
+    CompareOp.GT: CompareOp.LT,
+    CompareOp.GE: CompareOp.LE,
+}
+
 # What may have no result, or none that fits; the others never fault.
 FAULTING: Final = frozenset(
     {BinaryOp.ADD, BinaryOp.SUB, BinaryOp.MUL, BinaryOp.FLOORDIV, BinaryOp.MOD, BinaryOp.SHL, BinaryOp.SHR}

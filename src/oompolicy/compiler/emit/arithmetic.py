@@ -20,6 +20,7 @@ from oompolicy.compiler.emit.code import JUMPS, Code
 from oompolicy.compiler.emit.division import floordiv, mod
 from oompolicy.compiler.emit.multiplication import mul
 from oompolicy.compiler.ir import (
+    MIRRORED,
     NEGATED,
     Binary,
     BinaryOp,
@@ -190,18 +191,8 @@ def compare(code: Code, step: Compare) -> None:
     code.store(step.result, register)
 
 
-_MIRRORED: Final = {
-    CompareOp.EQ: CompareOp.EQ,
-    CompareOp.NE: CompareOp.NE,
-    CompareOp.LT: CompareOp.GT,
-    CompareOp.LE: CompareOp.GE,
-    CompareOp.GT: CompareOp.LT,
-    CompareOp.GE: CompareOp.LE,
-}
-
-
 def jump_if(code: Code, op: CompareOp, left: Operand, right: Operand, label: str, scratch: Reg = R0) -> None:
     """To the label if left op right. scratch: where the left side may be brought; the right side's place is r1."""
     if not isinstance(left, Value) and isinstance(right, Value):
-        op, left, right = _MIRRORED[op], right, left
+        op, left, right = MIRRORED[op], right, left
     code.jump(JUMPS[op], code.register(left, scratch), code.source(right, R1), label)

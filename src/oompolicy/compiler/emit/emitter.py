@@ -9,14 +9,13 @@ FAULT (r0 = an index into Emitted.places). There is no instruction that cannot b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.instructions import Goto, Store
 from oompolicy.bpf.opcodes import R0, R1, R2, R10, Width
 from oompolicy.compiler.arithmetic import cannot_be_read
-from oompolicy.compiler.bounds import ANY_LONG, Bounds
+from oompolicy.compiler.bounds import ANY_LONG
 from oompolicy.compiler.emit.allocation import ENTERED_WITH, Slot, allocate
 from oompolicy.compiler.emit.arithmetic import binary, compare, jump_if, unary
 from oompolicy.compiler.emit.code import ANSWER, FAULT, Code
@@ -28,7 +27,6 @@ from oompolicy.compiler.ir import (
     NEGATED,
     BandNumber,
     Binary,
-    Block,
     Branch,
     CommTest,
     Compare,
@@ -37,7 +35,6 @@ from oompolicy.compiler.ir import (
     Fault,
     Guard,
     Jump,
-    Operand,
     Program,
     Read,
     Return,
@@ -47,6 +44,7 @@ from oompolicy.compiler.ir import (
     Value,
 )
 from oompolicy.compiler.passes.comm import lower_comm
+from oompolicy.compiler.passes.ranges import operand_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def emit(program: Program, reader: FieldReader, frame_top: int = 0, prefix: str 
     found = intervals(program.blocks, lambda step: isinstance(step, Read) and not _keeps_registers(step, reader))
     allocation = allocate(found.values(), frame_top)
     code = Code(dict(allocation.homes), prefix)
-    body = _Body(code, program.blocks, reader)
+    body = _Body(code, program, reader)
     body.emit()
     return Emitted(
         tuple(code.lines),
@@ -93,12 +91,12 @@ def _keeps_registers(step: Read, reader: FieldReader) -> bool:
 
 
 class _Body:
-    def __init__(self, code: Code, blocks: Sequence[Block], reader: FieldReader) -> None:
+    def __init__(self, code: Code, program: Program, reader: FieldReader) -> None:
         self._code = code
-        self._blocks = blocks
+        self._blocks = program.blocks
         self._reader = reader
-        self._parameters = {block.name: block.parameters for block in blocks}
-        self._reads = 0
+        self._parameters = {block.name: block.parameters for block in program.blocks}
+        self._bounds = operand_bounds(program)
 
     def emit(self) -> None:
         for value, register in ENTERED_WITH.items():
@@ -117,7 +115,7 @@ class _Body:
     def _step(self, step: Step) -> None:
         match step:
             case Binary():
-                binary(self._code, step, _bounds(step.left), _bounds(step.right))
+                binary(self._code, step, *self._bounds.get(step.result, (ANY_LONG, ANY_LONG)))
             case Unary():
                 unary(self._code, step)
             case Compare():
@@ -136,7 +134,6 @@ class _Body:
         if isinstance(argument, Value):
             code.into(R2, argument)
             argument = None
-        self._reads += 1
         fail = code.fault(cannot_be_read(step.field), step.place)
         code.put_all(self._reader.read(step.field, argument, code.label(), fail))
         code.store(step.result, R0)
@@ -192,7 +189,3 @@ class _Body:
             else:
                 moves.append((home, argument if isinstance(argument, Const) else Const(0)))
         return moves
-
-
-def _bounds(operand: Operand) -> Bounds:
-    return Bounds(operand.number, operand.number) if isinstance(operand, Const) else ANY_LONG
