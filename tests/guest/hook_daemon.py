@@ -1,6 +1,7 @@
 """The daemon with the hook: killed, adopted, stopped, poked; the commands around it. Runs in a guest, as root.
 
 Belongs here: acts and what was seen, one line of JSON a proof. Must not know: what is right; test_hook.py judges.
+Usage: hook_daemon.py [patched]: there the kernel has the hook itself, and there is no module to take away.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ def set_is_live() -> None:
 def commands() -> None:
     tell("selftest", said=oompolicy("selftest"), left=pins.FOLDER.exists())
     tell("doctor", said=oompolicy("doctor", "--json"))
+
+
+def without_the_module() -> None:
     tell("rmmod after", detached=command("rmmod", "oom_policy"))
     tell("selftest without", said=oompolicy("selftest"))
     tell("doctor without", said=oompolicy("doctor", "--json"))
@@ -102,11 +106,15 @@ def commands() -> None:
 def main() -> None:
     cannot_be_chosen()
     os.setxattr(CGROUPS, "user.oompolicy.value", b"1000")
-    load()
+    has_module = "patched" not in sys.argv
+    if has_module:
+        load()
     killed_and_adopted()
     detached_without_a_daemon()
     set_is_live()
     commands()
+    if has_module:
+        without_the_module()
     tell("log", tainted=tainted(), lines=log().splitlines())
 
 
