@@ -5,6 +5,7 @@ Belongs here: what the programs of this folder must have seen. Must not know: ho
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -113,8 +114,29 @@ def test_other_programs_take_over_without_a_gap(of_the_hook: Proofs) -> None:
     """The old ones answer until the new ones have published; then they are gone."""
     seen = of_the_hook["replaced"]
     assert [len(sets) for sets in seen["sets"]] == [2, 1]
-    assert seen["in_between"][0] == "small"
+    assert (seen["alone"][0], seen["in_between"][0]) == ("small", "asks")
     assert first(seen)["victim"] == "small"
+
+
+def test_what_the_replaced_programs_recorded_is_told_and_told_once(of_the_hook: Proofs) -> None:
+    """At the start what happened while nobody looked; at the first look what the old ones answered till then.
+
+    (An OOM that found its victim still on the way out chose nobody.)
+    """
+    seen = of_the_hook["replaced"]
+    at_start, at_first, at_second, at_third = ([line for line in told if ": chose " in line] for told in seen["told"])
+    assert [len(told) for told in (at_start, at_first, at_second, at_third)] == [
+        len(seen["alone"]),
+        len(seen["in_between"]),
+        0,
+        len(seen["victims"]),
+    ]
+    assert "chose small" in at_start[0]
+    assert "score for itself" in at_start[0]
+    assert "chose asks" in at_first[0]
+    assert "policy memcg_priority" in at_first[0]
+    assert "expired" not in at_first[0]
+    assert "chose small" in at_third[0]
 
 
 @pytest.mark.parametrize("proof", ["born in an empty memcg", "born in a new memcg"])
@@ -177,6 +199,42 @@ class TestTheDaemon:
         seen = of_the_daemon["set"]
         assert all("hook: in force" in said for _, said in seen["said"])
         assert seen["victims"][0] == "big"
+
+
+class TestGet:
+    """The attribute, and beside it what the kernel goes by."""
+
+    def test_it_shows_what_set_has_put_in_force(self, of_the_daemon: Proofs) -> None:
+        (status, said), (_, table), _ = of_the_daemon["set"]["got"]
+        line = json.loads(said)
+        assert (status, line["value"]) == (0, 950)
+        found = line["in_force"]
+        assert (found["policy"], found["fresh"], found["of"]) == ("memcg_priority", True, line["cgroup"])
+        assert (found["band"], found["score"], found["adds_badness"]) == ("SCORE", -950 * PAGES_PER_STEP, True)
+        assert (found["processes"], found["processes_with_another"], found["other_in_scopes"]) == (1, 0, [])
+        assert 0 <= found["age_ms"] < found["ttl_ms"]
+        assert f"score {-950 * PAGES_PER_STEP:,} + badness" in table
+        assert "in force: policy memcg_priority, last look " in table
+
+    def test_others_see_the_values_and_are_told_that_there_may_be_more(self, of_the_daemon: Proofs) -> None:
+        status, said = of_the_daemon["set"]["got"][2]
+        assert status == 0
+        assert "oompolicy: what is in force in the kernel, if anything, only root sees" in said
+        assert "950" in said
+        assert "badness" not in said
+
+    def test_it_tells_the_attribute_from_what_is_in_force_and_how_fresh_that_is(self, of_the_daemon: Proofs) -> None:
+        seen = of_the_daemon["get"]
+        fresh, expired, detached = (
+            json.loads(said) for _, said in (seen["fresh"], seen["expired"][0], seen["detached"])
+        )
+        assert fresh["value"] == expired["value"] == detached["value"] == 7
+        assert (fresh["in_force"]["score"], fresh["in_force"]["fresh"]) == (-10 * PAGES_PER_STEP, True)
+        assert fresh["in_force"]["ttl_ms"] == 4000
+        assert expired["in_force"]["fresh"] is False
+        assert expired["in_force"]["age_ms"] > 4000
+        assert "expired: policy memcg_priority" in seen["expired"][1][1]
+        assert detached["in_force"] is None
 
 
 def test_selftest_proves_the_hook(of_the_daemon: Proofs) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,11 @@ from oompolicy.backends.hook import pins
 from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entries
 from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
-from oompolicy.backends.hook.events import events_of, in_words
 from oompolicy.backends.hook.generation import publish
-from oompolicy.backends.hook.history import unread
+from oompolicy.backends.hook.news import forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.target import open_target
+from oompolicy.bpf.errors import BpfError
 from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.errors import BackendError
 from oompolicy.policy.api import Policy
@@ -49,6 +50,8 @@ class Hook:
         self._lock = pins.Lock(folder)
         self._attachment: Attachment | None = None
         self._replaced: tuple[Path, ...] = ()
+        self._old: list[Attachment] = []
+        self._taken_over_ns: int | None = None
         self._answers: Answers | None = None
         self._published: tuple[str, Entries] | None = None
         self._policy_name = ""
@@ -64,7 +67,7 @@ class Hook:
         control[ControlWord.DAEMON_PID] = os.getpid()
         control[ControlWord.DAEMON_START_TICKS] = start_ticks(os.getpid()) or 0
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
-        return (*lines, *self._news(snapshot))
+        return (*lines, *self._open_old(), *self._news(snapshot))
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Ask the policy about everything; where it says what is published, that is as fresh as this look."""
@@ -94,9 +97,8 @@ class Hook:
         held.control[ControlWord.TTL_NS] = self.ttl_ms * 1_000_000
         held.control[ControlWord.HEARTBEAT_NS] = self._heartbeat_ns
         self._published = (self._policy_name, self._answers.entries)
-        for path in self._replaced:
-            pins.remove(path)
-        self._replaced = ()
+        if self._replaced:
+            self._take_over()
         return Enforced(self._standings(), 0)
 
     def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
@@ -112,6 +114,7 @@ class Hook:
         self._lock.release()
 
     def _let_go(self) -> None:
+        self._close_old()
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             attachment.control[ControlWord.DAEMON_PID] = 0
@@ -130,19 +133,43 @@ class Hook:
         )
 
     def _news(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """A line for each OOM that has ended since the last was told of."""
-        held = self._held()
-        found = unread(held.control, held.ring)
-        events = events_of(found.records)
-        lines = [f"{found.dropped} records of OOMs were overwritten before they were read"] if found.dropped else []
-        if events:
-            names = {NAME_KEY.unpack(key)[0]: _text(value) for key, value in held.maps.names.items()}
-            paths = {memcg.id: memcg.path for memcg in snapshot.kernel.memcgs if memcg.id is not None}
-            lines += [in_words(event, names, paths) for event in events]
-            held.control[ControlWord.READ_SEQ] = events[-1].ended_seq + 1
-        elif found.dropped:
-            held.control[ControlWord.READ_SEQ] += found.dropped
-        return tuple(lines)
+        """A line for each OOM that has ended since the last was told of.
+
+        While other programs are in force beside ours it is they who answer, until the first publishing: both record,
+        and theirs is what happened.
+        """
+        lines: list[str] = []
+        for old in self._old:
+            lines += news(old, snapshot, self._taken_over_ns)
+        if self._old and self._taken_over_ns is None:
+            return tuple(lines)
+        self._close_old()
+        return (*lines, *news(self._held(), snapshot))
+
+    def _take_over(self) -> None:
+        """The new programs have something to say: the old ones go, and tell until now, see _news()."""
+        self._taken_over_ns = time.monotonic_ns()
+        if self._old:
+            forget(self._held(), self._taken_over_ns)
+        for path in self._replaced:
+            pins.remove(path)
+        self._replaced = ()
+
+    def _open_old(self) -> Iterator[str]:
+        """What other programs than ours have recorded and nobody told of; where it cannot be read, that is said.
+
+        A set that was never whole has never answered.
+        """
+        for path in (path for path in self._replaced if path.name.startswith(pins.WHOLE)):
+            try:
+                self._old.append(pins.open_maps(path))
+            except BpfError as error:
+                yield f"OOMs that {path.name} has recorded are not told of: {error.why}"
+
+    def _close_old(self) -> None:
+        for old in self._old:
+            old.close()
+        self._old = []
 
 
 def detach(folder: Path = pins.FOLDER) -> int:
@@ -174,7 +201,3 @@ def _fault_in_words(policy: Policy, fault: Fault) -> str:
 
 def _name_bytes(name: str) -> bytes:
     return name.encode()[: NAME_BYTES - 1].ljust(NAME_BYTES, b"\0")
-
-
-def _text(name: bytes) -> str:
-    return name.partition(b"\0")[0].decode(errors="replace")
