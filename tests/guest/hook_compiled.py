@@ -33,6 +33,7 @@ from oompolicy.backends.hook.abi import ControlWord
 from oompolicy.backends.hook.compiled import Body
 from oompolicy.backends.hook.events import in_words
 from oompolicy.backends.hook.layout import KernelLayout
+from oompolicy.backends.hook.news import known_in
 from oompolicy.backends.hook.pieces import MapDescriptors
 from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.bpf.assembly import Line
@@ -76,7 +77,7 @@ def compiled(ttl_ms: int = 600_000, shadowing: tuple[Policy, ...] = ()) -> InFor
 def told(force: InForce) -> dict[str, object]:
     """The OOMs since the last call: as data, and in words."""
     events = [event for event in force.events() if event.chosen is not None]
-    known = force.hook._known(live_snapshot())
+    known = known_in(force.attachment(), live_snapshot())
     return {
         "choices": [shown(event) for event in events],
         "lines": [in_words(event, known) for event in events],

@@ -51,6 +51,11 @@ class Tree(Stage):
         wait(lambda: len(self.lines("ready")) > before)
         return int(self.lines("ready")[-1])
 
+    def victims_besides(self, before: list[str]) -> list[str]:
+        """Who was killed after these, when there is somebody."""
+        wait(lambda: len(self.victims()) > len(before))
+        return self.victims()[len(before) :]
+
     def __exit__(self, *error: object) -> None:
         (self.path / "cgroup.kill").write_text("1")
         for folder, _, _ in os.walk(self.path, topdown=False):
@@ -75,6 +80,7 @@ class InForce:
     ) -> None:
         self.hook = Hook(ttl_ms, wanted=wanted, shadowing=shadowing)
         self.started = self.hook.start(live_snapshot())
+        self.told: tuple[str, ...] = ()  # at the last look
         self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
 
     def attachment(self) -> Attachment:
@@ -91,7 +97,7 @@ class InForce:
         if forget:
             self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
         snapshot = live_snapshot()
-        self.hook.look(snapshot, policy, nullcontext)
+        self.told = self.hook.look(snapshot, policy, nullcontext).notes
         self.hook.enforce()
         return snapshot
 

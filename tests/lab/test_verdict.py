@@ -11,6 +11,7 @@ from seen_rounds import FIXTURES, fixture, played
 
 from lab.guest import Ended
 from lab.log_problems import log_problems
+from lab.result import RoundVerdict
 from lab.seen import KILLED, Death, Marked, Process, RoundSeen, Said, line, read_lines
 from lab.verdict import judge, judge_round, nothing_played, victims_of, why_not_these
 from lab.world import Play, Round, World
@@ -92,6 +93,39 @@ def test_a_round_that_is_skipped_is_ok_and_says_why() -> None:
     scenario = played(this).scenario
     result = nothing_played(scenario, "6.12")
     assert (result.ok, result.rounds[0].skipped, result.rounds[0].why) == (True, "because", [])
+
+
+NO_HOOK = "oompolicy: not the hook: hook: this kernel has no bpf_oom_score()\n"
+
+
+def under_auto(took: str, log: str = "", trouble: str | None = None) -> RoundVerdict:
+    """A round in which `a` is to die, which oom_score_adj cannot do; `b` died, and auto took this."""
+    this = expecting(victims=["a"], policy="p", cannot={"oom_score_adj": "because"})
+    this = msgspec.structs.replace(this, round=msgspec.structs.replace(this.round, backend="auto"))
+    seen = msgspec.structs.replace(died("b", born=("a",)), trouble=trouble)
+    said = f"{log}oompolicy: policy p, backend {took}, pid 7\noompolicy: more\n"
+    return judge_round(this, msgspec.structs.replace(seen, policy_log=said if took else log))
+
+
+def test_what_auto_took_is_said_and_what_it_cannot_is_not_expected() -> None:
+    verdict = under_auto("oom_score_adj", NO_HOOK)
+    assert (verdict.ok, verdict.why, verdict.skipped) == (True, [], "auto took oom_score_adj: because")
+    assert (verdict.backend, verdict.took) == ("auto", "oom_score_adj")
+    assert verdict.took_why == "not the hook: hook: this kernel has no bpf_oom_score()"
+
+
+def test_what_auto_took_and_can_do_it_is_judged() -> None:
+    verdict = under_auto("hook")
+    assert (verdict.ok, verdict.why, verdict.skipped) == (False, ["a was to die, and b died"], None)
+    assert (verdict.took, verdict.took_why) == ("hook", None)
+
+
+def test_under_auto_trouble_is_no_excuse() -> None:
+    assert under_auto("oom_score_adj", trouble="the daemon ended with status 1").why == [
+        "the daemon ended with status 1"
+    ]
+    assert under_auto("", trouble="not in force").why == ["not in force"]
+    assert not under_auto("").ok
 
 
 @pytest.mark.parametrize(

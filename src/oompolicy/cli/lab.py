@@ -48,7 +48,7 @@ SHOWN_AT_MOST = 4
 @click.option("--policy", "-p", "policy_name", metavar="P", help="Play every round that has a policy with this one.")
 @click.option(
     "--backend",
-    type=click.Choice(["none", "oom_score_adj", "hook", "kill"]),
+    type=click.Choice(["none", "auto", "oom_score_adj", "hook", "kill"]),
     help="Force policies this way; none: only the rounds without a policy.",
 )
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep logs and results there.")
@@ -174,7 +174,7 @@ def _row(result: Result, this: RoundVerdict) -> tuple[object, ...]:
         result.scenario,
         result.kernel,
         this.number,
-        this.backend,
+        this.backend if this.took is None else f"{this.backend}: {this.took}",
         _policy(this.policy),
         this.runs_out,
         _names([victim.comm for victim in this.victims]),
@@ -214,7 +214,7 @@ def _agreement(reports: list[Report]) -> str:
 
 
 def _remarks(this: RoundVerdict) -> Iterator[str]:
-    yield from [] if this.skipped is None else [this.skipped]
+    yield from (remark for remark in (this.skipped, this.took_why) if remark is not None)
     yield from this.why
     for report in this.reports:
         if report.agrees is not True and report.why_not is not None:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from oompolicy.policy.verdict import POINTS, Band, clamp
 
-LAYOUT: Final = 2  # of the maps below; another number, another folder of pins
+LAYOUT: Final = 2  # of the maps below, sizes included; another number, another folder of pins
 TICK_NS: Final = 10_000_000  # USER_HZ is 100: what /proc/PID/stat counts starts in
 
 # enum oom_policy_band

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.hook import generation, kernel_log, pins, shadows
-from oompolicy.backends.hook.abi import FAULT_KEY, FAULT_VALUE, NAME_BYTES, NAME_KEY, ControlWord, Entries
+from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entries
 from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
-from oompolicy.backends.hook.events import Known, events_of, in_words
-from oompolicy.backends.hook.history import unread
+from oompolicy.backends.hook.news import forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.ruling import Ruling, Wanted, ruling_for, shadow_for
 from oompolicy.backends.hook.target import open_target
 from oompolicy.backends.hook.values import value_entries, values
+from oompolicy.bpf.errors import BpfError
 from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.errors import BackendError
 from oompolicy.policy.api import Policy
@@ -60,6 +60,8 @@ class Hook:
         self._attachment: Attachment | None = None
         self._path: Path | None = None
         self._replaced: tuple[Path, ...] = ()
+        self._old: list[Attachment] = []
+        self._taken_over_ns: int | None = None
         self._shadowing = shadowing
         self._shadows: tuple[Ruling, ...] = ()
         self._ruling: Ruling | None = None  # of the last look
@@ -84,7 +86,7 @@ class Hook:
             self._name(shadow)
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
         lines += [f"shadow {each.name}: {each.instructions} instructions, decides nothing" for each in self._shadows]
-        return (*lines, *self._news(snapshot))
+        return (*lines, *self._open_old(), *self._news(snapshot))
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Find out what the policy goes by; where that is what is published, that is as fresh as this look.
@@ -160,9 +162,8 @@ class Hook:
         else:
             self._live.close()
         self._live = ruling
-        for path in self._replaced:
-            pins.remove(path)
-        self._replaced = ()
+        if self._replaced:
+            self._take_over()
 
     def _name(self, ruling: Ruling) -> None:
         self._held().maps.names.update(NAME_KEY.pack(ruling.id), _name_bytes(ruling.policy.name))
@@ -181,6 +182,7 @@ class Hook:
         self._lock.release()
 
     def _let_go(self) -> None:
+        self._close_old()
         attachment, self._attachment = self._attachment, None
         for ruling in {id(each): each for each in (self._ruling, self._live, *self._shadows) if each}.values():
             ruling.close()
@@ -203,26 +205,43 @@ class Hook:
         )
 
     def _news(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """A line for each OOM that has ended since the last was told of."""
-        held = self._held()
-        found = unread(held.control, held.ring)
-        events = events_of(found.records)
-        lines = [f"{found.dropped} records of OOMs were overwritten before they were read"] if found.dropped else []
-        if events:
-            known = self._known(snapshot)
-            lines += [in_words(event, known) for event in events]
-            held.control[ControlWord.READ_SEQ] = events[-1].ended_seq + 1
-        elif found.dropped:
-            held.control[ControlWord.READ_SEQ] += found.dropped
-        return tuple(lines)
+        """A line for each OOM that has ended since the last was told of.
 
-    def _known(self, snapshot: Snapshot) -> Known:
-        maps = self._held().maps
-        return Known(
-            {NAME_KEY.unpack(key)[0]: _text(value) for key, value in maps.names.items()},
-            {memcg.id: memcg.path for memcg in snapshot.kernel.memcgs if memcg.id is not None},
-            {FAULT_KEY.unpack(key): _text(FAULT_VALUE.unpack(value)[1]) for key, value in maps.faults.items()},
-        )
+        While other programs are in force beside ours it is they who answer, until the first publishing: both record,
+        and theirs is what happened.
+        """
+        lines: list[str] = []
+        for old in self._old:
+            lines += news(old, snapshot, self._taken_over_ns)
+        if self._old and self._taken_over_ns is None:
+            return tuple(lines)
+        self._close_old()
+        return (*lines, *news(self._held(), snapshot))
+
+    def _take_over(self) -> None:
+        """The new programs have something to say: the old ones go, and tell until now, see _news()."""
+        self._taken_over_ns = time.monotonic_ns()
+        if self._old:
+            forget(self._held(), self._taken_over_ns)
+        for path in self._replaced:
+            pins.remove(path)
+        self._replaced = ()
+
+    def _open_old(self) -> Iterator[str]:
+        """What other programs than ours have recorded and nobody told of; where it cannot be read, that is said.
+
+        A set that was never whole has never answered.
+        """
+        for path in (path for path in self._replaced if path.name.startswith(pins.WHOLE)):
+            try:
+                self._old.append(pins.open_maps(path))
+            except BpfError as error:
+                yield f"OOMs that {path.name} has recorded are not told of: {error.why}"
+
+    def _close_old(self) -> None:
+        for old in self._old:
+            old.close()
+        self._old = []
 
 
 def detach(folder: Path = pins.FOLDER) -> int:
@@ -254,7 +273,3 @@ def _fault_in_words(policy: Policy, fault: Fault) -> str:
 
 def _name_bytes(name: str) -> bytes:
     return name.encode()[: NAME_BYTES - 1].ljust(NAME_BYTES, b"\0")
-
-
-def _text(name: bytes) -> str:
-    return name.partition(b"\0")[0].decode(errors="replace")

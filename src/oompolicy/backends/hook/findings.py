@@ -16,12 +16,15 @@ from oompolicy.backends.hook import pins
 from oompolicy.backends.hook.abi import ControlWord, Form
 from oompolicy.backends.hook.target import (
     HOOK,
+    INSTEAD,
     LIB_MODULES,
     MODULE,
+    NOT_FOR_MODULES,
     SYS_MODULE,
     how_to_load,
     installed_at,
     is_loaded,
+    takes_the_module,
     why_not,
 )
 from oompolicy.bpf.kernel_btf import vmlinux_btf
@@ -50,11 +53,14 @@ def findings(sys: Path = Path("/sys")) -> Iterator[Finding]:
         yield Finding("BTF", BAD, "this kernel has none: no BPF program can be made for it", "CONFIG_DEBUG_INFO_BTF")
     else:
         yield Finding("BTF", GOOD, "the kernel tells its types")
-    in_kernel = has_btf and os.geteuid() == 0 and _has_hook(sys)
+    in_kernel, by_module = _offers(sys) if has_btf and os.geteuid() == 0 else (False, True)
     if in_kernel:
         yield Finding("hook", GOOD, f"this kernel has {HOOK}() itself")
-    else:
+    elif by_module:
         yield _module(os.uname().release)
+    else:
+        yield Finding("hook", BAD, f"this kernel has no {HOOK}(), and no module can bring it: see fmod_ret", INSTEAD)
+        yield Finding("fmod_ret", BAD, NOT_FOR_MODULES, INSTEAD)
     yield _lockdown(sys)
     yield from _secure_boot(sys, in_kernel)
     if in_kernel or is_loaded():
@@ -64,12 +70,13 @@ def findings(sys: Path = Path("/sys")) -> Iterator[Finding]:
         yield _attached(attached)
 
 
-def _has_hook(sys: Path) -> bool:
+def _offers(sys: Path) -> tuple[bool, bool]:
+    """Has the kernel the hook itself? Could a module bring it? Where that cannot be told, the module is tried."""
     try:
         with vmlinux_btf(None, sys / "kernel") as kernel:
-            return kernel.has_function(HOOK)
+            return kernel.has_function(HOOK), takes_the_module(kernel)
     except OompolicyError:
-        return False
+        return False, True
 
 
 def _module(release: str) -> Finding:
