@@ -16,6 +16,7 @@ from oompolicy.backends.hook.target import Target
 from oompolicy.compiler import ir
 from oompolicy.compiler.emit import emit
 from oompolicy.compiler.frontend import compile_to_ir
+from oompolicy.compiler.passes import optimized
 from oompolicy.policy.api import Policy
 
 _VALUES: Final = frozenset({"task.value", "memcg.value"})
@@ -35,6 +36,7 @@ def body(program: ir.Program, target: Target, maps: MapDescriptors, paths_fd: in
     memo = Memo(maps.control, 8 * MEMO_WORD) if is_live else None
     frame = Frame(POINTS, ENTRIES, _OWN)
     reader = KernelFields(target.kernel, find(target), frame, Paths(paths_fd, program.paths), memo)
+    program = optimized(program)
     emitted = emit(program, reader, _OWN)
     places = tuple(f"{failure.place}: {failure.why}" for failure in emitted.places)
     return Body(emitted.lines, places, _reads_values(program))
