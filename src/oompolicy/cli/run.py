@@ -22,13 +22,12 @@ from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter, re
 from oompolicy.backends.oom_score_adj.claims import Claim
 from oompolicy.backends.oom_score_adj.journal import Journal, boot_id
 from oompolicy.backends.oom_score_adj.plan import Adjustment, Plan
-from oompolicy.cli.inputs import json_option, policy_options, scope_path
+from oompolicy.cli.inputs import json_option, policy_options, scope_path, usable_policy
 from oompolicy.cli.render import Column, mib, print_json, print_line, print_table
 from oompolicy.config import Backend, Config, load_config
 from oompolicy.daemon import Daemon, Orders, log
 from oompolicy.errors import BackendError, PrivilegeError
 from oompolicy.policy.api import Policy
-from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.sources.live import live_snapshot
 
@@ -130,7 +129,7 @@ def _policy(config: Config, parameters: tuple[str, ...]) -> Policy:
     """The policy with the file's parameters, and those of the command line over them."""
     named = {text.partition("=")[0] for text in parameters}
     rest = {name: value for name, value in config.params if name not in named}
-    return load_policy(config.policy, parameters).with_parameters(rest)
+    return usable_policy(config.policy, parameters, rest)
 
 
 def _unsaid(line: str) -> None:

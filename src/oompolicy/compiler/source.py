@@ -75,6 +75,18 @@ class FunctionSource:
         found = self.function.__globals__
         return found[name] if name in found else vars(builtins)[name]
 
+    def static_meaning(self, node: ast.expr) -> object:
+        """What a name of the module, or an attribute of such, stands for; raises KeyError where it is nothing."""
+        if isinstance(node, ast.Name):
+            return self.meaning(node.id)
+        if not isinstance(node, ast.Attribute):
+            raise KeyError
+        base = self.static_meaning(node.value)
+        try:
+            return getattr(base, node.attr)
+        except AttributeError:
+            raise KeyError(node.attr) from None
+
     def is_constant(self, node: ast.expr) -> bool:
         """Is it made of literals and modules' constants alone? Then it is computed exactly, before the policy runs."""
         match node:

@@ -112,7 +112,7 @@ def _exact(cx: Context, node: ast.expr) -> Any:
             return node.value
         case ast.Name() | ast.Attribute():
             try:
-                value = static_meaning(cx, node)
+                value = cx.frame.source.static_meaning(node)
             except KeyError:
                 raise _NotConstantError from None
             if not isinstance(value, int | str):
@@ -136,16 +136,3 @@ def _exact_binary(op: ast.operator, left: Any, right: Any) -> Any:
     elif isinstance(op, ast.LShift) and right > MOST_SHIFT and left:
         raise OverflowError(f"{left} << {right}")
     return BINARY[type(op)][1](left, right)
-
-
-def static_meaning(cx: Context, node: ast.expr) -> object:
-    """What a name of the module, or an attribute of such, stands for in Python; raises KeyError where it is nothing."""
-    if isinstance(node, ast.Name):
-        return cx.frame.source.meaning(node.id)
-    if not isinstance(node, ast.Attribute):
-        raise KeyError
-    base = static_meaning(cx, node.value)
-    try:
-        return getattr(base, node.attr)
-    except AttributeError:
-        raise KeyError(node.attr) from None

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Callable
 
 from oompolicy.compiler.frontend import fields
-from oompolicy.compiler.frontend.arithmetic import EXTREMES, binary, static_meaning, unary
+from oompolicy.compiler.frontend.arithmetic import EXTREMES, binary, unary
 from oompolicy.compiler.frontend.context import Context
 from oompolicy.compiler.frontend.symbols import UNKNOWN, Items, Number, Symbol, Text, known
 from oompolicy.compiler.ir import UnaryOp
@@ -47,7 +47,7 @@ def _is_of_module(cx: Context, node: ast.Attribute) -> bool:
     if not cx.frame.source.is_constant(node):
         return False
     try:
-        return not isinstance(static_meaning(cx, node.value), str | tuple | int)
+        return not isinstance(cx.frame.source.static_meaning(node.value), str | tuple | int)
     except KeyError:
         return not isinstance(node.value, ast.Constant)
 
@@ -59,7 +59,7 @@ def _called(cx: Context, node: ast.expr) -> object | None:
         cx.refuse(node, "call", name=cx.spelled(node))
         return None
     try:
-        return static_meaning(cx, node)
+        return cx.frame.source.static_meaning(node)
     except KeyError:
         cx.refuse(node, "unknown name", name=cx.spelled(node))
         return None

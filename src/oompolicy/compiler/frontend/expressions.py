@@ -16,7 +16,6 @@ from oompolicy.compiler.frontend.arithmetic import (
     binary,
     checked_constant,
     constant_expression,
-    static_meaning,
     unary,
 )
 from oompolicy.compiler.frontend.builder import Ways
@@ -131,7 +130,7 @@ def _name(cx: Context, node: ast.Name) -> Symbol:
 def _attribute(cx: Context, node: ast.Attribute) -> Symbol:
     if cx.frame.source.is_constant(node):
         try:
-            return checked_constant(cx, node, constant(static_meaning(cx, node)))
+            return checked_constant(cx, node, constant(cx.frame.source.static_meaning(node)))
         except KeyError:
             return cx.refuse(node, "unknown name", name=cx.spelled(node))
     return fields.attribute(cx, node, expression(cx, node.value))
