@@ -16,7 +16,7 @@ from oompolicy.bpf.opcodes import R0, R1, AluOp, JumpOp, Reg
 from oompolicy.compiler.arithmetic import DOES_NOT_FIT, NEGATIVE_SHIFT
 from oompolicy.compiler.bounds import Bounds
 from oompolicy.compiler.emit.addition import add, sub
-from oompolicy.compiler.emit.code import JUMPS, Code
+from oompolicy.compiler.emit.code import JUMPS, Code, fits_immediate
 from oompolicy.compiler.emit.division import floordiv, mod
 from oompolicy.compiler.emit.multiplication import mul
 from oompolicy.compiler.ir import (
@@ -65,8 +65,20 @@ def _plain(code: Code, step: Binary) -> None:
         second = Const(second.number % _WORD_BITS)
     register = code.target(step.result, second)
     code.into(register, first)
-    code.alu(_PLAIN[step.op], register, code.source(second, R1))
+    bits = _upper_bits_masked(step.op, second)
+    if bits:  # two shifts are shorter than a mask that no instruction holds
+        code.alu(AluOp.LSH, register, bits)
+        code.alu(AluOp.RSH, register, bits)
+    else:
+        code.alu(_PLAIN[step.op], register, code.source(second, R1))
     code.store(step.result, register)
+
+
+def _upper_bits_masked(op: BinaryOp, mask: Operand) -> int | None:
+    """How many of a word's upper bits it makes 0, where that is all it does and it fits no instruction."""
+    number = mask.number if isinstance(mask, Const) else 0
+    is_long_mask = op is BinaryOp.AND and number & (number + 1) == 0 and not fits_immediate(number)
+    return _WORD_BITS - number.bit_length() if is_long_mask else None
 
 
 def _shl(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:

@@ -148,9 +148,9 @@ class _Body:
             case Branch():
                 self._branch(end, following)
             case Return(band, score):
-                code.into(R0, band)
                 counts = not isinstance(band, Const) or band.number == BandNumber.SCORE
-                code.into(R1, score if counts else Const(0))
+                code.into(R1, score if counts else Const(0))  # the score may be in r0
+                code.into(R0, band)
                 code.put(Goto(ANSWER))
             case Fault(why, place):
                 code.put(Goto(code.fault(why, place)))
@@ -159,7 +159,8 @@ class _Body:
         """The side that comes next falls through; the other jumps, with its moves done out of the way."""
         code = self._code
         op, then, otherwise = end.op, end.then, end.otherwise
-        if otherwise.block != following and (then.block == following or self._moves(then)):
+        falls_through = otherwise.block == following and not self._moves(then)
+        if not falls_through and (then.block == following or self._moves(then)) and not self._moves(otherwise):
             op, then, otherwise = NEGATED[op], otherwise, then
         moves = self._moves(then)
         label = code.label() if moves else code.block_label(then.block)

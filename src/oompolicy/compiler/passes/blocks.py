@@ -1,7 +1,7 @@
 """Fewer blocks, and shorter ways through them.
 
 Belongs here: joining a block to its only predecessor, passing by blocks that do nothing, and by those that only ask
-what is known where one comes from. Must not know: what steps compute.
+what is known where one comes from; one block for the same answer. Must not know: what steps compute.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from oompolicy.compiler.ir import (
     Branch,
     Const,
     End,
+    Fault,
     Jump,
+    Operand,
     Program,
+    Return,
     Step,
     Target,
     Value,
@@ -41,12 +44,13 @@ def _passed_by(program: Program) -> Program:
     """From the last block to the first, so that a way of several empty blocks becomes one step."""
     uses = _uses(program)
     empty: dict[str, Block] = {}
+    answers: dict[tuple[Operand, Operand], str] = {}
     blocks = []
     for block in reversed(program.blocks):
         end = block.end
         match end:
             case Jump(target):
-                end = replace(end, target=_beyond(target, empty))
+                end = _in_place(end, _beyond(target, empty), empty)
             case Branch(then=then, otherwise=otherwise):
                 end = replace(end, then=_beyond(then, empty), otherwise=_beyond(otherwise, empty))
                 if end.then == end.otherwise:
@@ -55,7 +59,7 @@ def _passed_by(program: Program) -> Program:
         blocks.append(changed)
         own = Counter(operand for operand in operands_of(block.end) if isinstance(operand, Value))
         if not block.steps and all(uses[parameter] == own[parameter] for parameter in block.parameters):
-            empty[block.name] = changed
+            empty[block.name] = _same_answer(changed, answers)
     return replace(program, blocks=reached(blocks[::-1]))
 
 
@@ -78,9 +82,27 @@ def _beyond(target: Target, empty: dict[str, Block]) -> Target:
     match end:
         case Jump(further):
             return further
+        case Return() if not block.parameters:
+            return Target(block.name)
         case Branch(op, Const(left), Const(right), then, otherwise):
             return then if compare(op, left, right) else otherwise
     return target
+
+
+def _in_place(end: Jump, target: Target, empty: dict[str, Block]) -> End:
+    """The answer itself instead of a way to it."""
+    block = empty.get(target.block)
+    if block is not None and isinstance(block.end, Return | Fault):
+        return substituted_end(block.end, dict(zip(block.parameters, target.arguments, strict=True)))
+    return replace(end, target=target)
+
+
+def _same_answer(block: Block, answers: dict[tuple[Operand, Operand], str]) -> Block:
+    """Of the blocks with one answer the last, to which all others may go; else the block itself."""
+    if not isinstance(block.end, Return) or block.parameters:
+        return block
+    name = answers.setdefault((block.end.band, block.end.score), block.name)
+    return block if name == block.name else replace(block, name=name)
 
 
 def _joined(program: Program) -> Program:
