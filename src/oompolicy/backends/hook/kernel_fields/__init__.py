@@ -8,7 +8,8 @@ and attached.
 | `ground.py` | where the caller keeps things, and the ways to get at the kernel's memory |
 | `access.py` | which of these ways this kernel allows, found by trying once |
 | `reader.py` | the table: a field, and who reads it |
-| `tasks.py`, `comm.py`, `mm_counters.py` | a task; its name; its memory |
+| `tasks.py`, `comm.py` | a task; its name |
+| `threads.py`, `mm_counters.py` | which thread has the memory; the memory |
 | `memcgs.py`, `ancestry.py`, `values.py` | a memcg; being below another one; published values |
 | `oc.py` | the OOM |
 

@@ -18,22 +18,21 @@ from oompolicy.backends.hook.kernel_fields.ground import (
     within_pages,
 )
 from oompolicy.backends.hook.kernel_fields.possible_cpus import possible_cpus
+from oompolicy.backends.hook.kernel_fields.threads import find_mm
 from oompolicy.bpf.assembly import Label, Line
 from oompolicy.bpf.btf_types import Kind
-from oompolicy.bpf.instructions import Alu, Call, Goto, Jump, Load, LoadVariable, Store, add, move
+from oompolicy.bpf.instructions import Alu, Call, Jump, Load, LoadVariable, Store, add, move
 from oompolicy.bpf.opcodes import R0, R1, R2, R3, R4, R10, AluOp, JumpOp
 from oompolicy.bpf.uapi import Helper
 
-THREADS: Final = 32  # that are looked through for one that still has the mm
 ANY_CPU_VARIABLE: Final = "bpf_prog_active"  # kernel/bpf/syscall.c: wherever there is bpf(2)
 RESIDENT: Final = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES")
-_MM, _NODE, _HEAD, _LEFT = 0, 1, 2, 3  # own words; 1 is what `take` probes into
-_SUM, _BASE, _CPU = 4, 3, 5
+_BASE, _SUM, _CPU = 3, 4, 5  # own words; 0 and 1 are what `reach` and `take` keep and probe into
 
 
 def rss(ground: Ground, request: Request) -> Iterator[Line]:
     """get_mm_rss() as oom_badness() reads it: three counters, each 0 where it is below, not summed over CPUs."""
-    yield from (*_mm(ground, request), *ground.reach("mm_struct"), Store(U64, R10, ground.own(_SUM), 0))
+    yield from (*_mm(ground, request), Store(U64, R10, ground.own(_SUM), 0))
     for number, name in enumerate(RESIDENT):
         yield from ground.take(R1, "mm_struct", _counter(ground, name), request.fail)
         yield from not_negative(R1, request.label(f"counted_{number}"))
@@ -63,7 +62,7 @@ def swap(ground: Ground, request: Request) -> Iterator[Line]:
 
 def pgtables(ground: Ground, request: Request) -> Iterator[Line]:
     """mm_pgtables_bytes() / PAGE_SIZE."""
-    yield from (*_mm(ground, request), *ground.reach("mm_struct"))
+    yield from _mm(ground, request)
     yield from ground.take(R1, "mm_struct", "pgtables_bytes.counter", request.fail)
     yield from (*not_negative(R1, request.label("counted")), Alu(AluOp.RSH, R1, PAGE_SHIFT))
     yield from (move(R0, R1), *within_pages(request.labels))
@@ -87,32 +86,15 @@ def _counter(ground: Ground, name: str, part: str = "count") -> str:
 
 
 def _mm(ground: Ground, request: Request) -> Iterator[Line]:
-    """r1 = the mm of the task in r1, or of its first thread that has one; to fail where there is none among THREADS.
-
-    C: struct task_struct *find_lock_task_mm(struct task_struct *p), mm/oom_kill.c: a leader that has exited let go of
-    the memory that its threads still hold. Nothing is locked here: what has just been freed reads as any number.
-    """
-    again, have, own = request.label("thread"), request.label("mm"), ground.own
-    mm, node = ground.at("task_struct", "mm"), ground.at("task_struct", "thread_node")
-    head = ground.at("signal_struct", "thread_head")
-    yield from (*ground.walk(("task_struct", "mm")), Jump(JumpOp.NE, R0, 0, have))
-    yield from (*ground.walk(("task_struct", "signal")), move(R2, R0), add(R2, head), Store(U64, R10, own(_HEAD), R2))
-    yield from (Load(U64, R0, R0, head), Store(U64, R10, own(_NODE), R0), Store(U64, R10, own(_LEFT), THREADS))
-    yield Label(again)
-    yield from (Load(U64, R3, R10, own(_NODE)), Load(U64, R1, R10, own(_HEAD)), Jump(JumpOp.EQ, R3, R1, request.fail))
-    yield from (add(R3, mm - node), *ground.probe(_MM, 8, request.fail))
-    yield from (Load(U64, R0, R10, own(_MM)), Jump(JumpOp.NE, R0, 0, have))
-    yield from (Load(U64, R3, R10, own(_NODE)), *ground.probe(_NODE, 8, request.fail))  # next is at its begin
-    yield from (Load(U64, R1, R10, own(_LEFT)), add(R1, -1), Store(U64, R10, own(_LEFT), R1))
-    yield from (Jump(JumpOp.NE, R1, 0, again), Goto(request.fail))
-    yield from (Label(have), move(R1, R0))
+    """The mm is reached; to fail where there is none."""
+    yield from (*find_mm(ground, request.labels, request.fail), *ground.reach("mm_struct"))
 
 
 def _exact(ground: Ground, request: Request, name: str) -> Iterator[Line]:
     """One counter as task_mem(), fs/proc/task_mmu.c, shows it: summed over the CPUs since commit 82241a83cd15 "mm:
     fix the inaccurate memory statistics issue for users" (in v6.16, and in stable kernels).
     """
-    yield from (*_mm(ground, request), *ground.reach("mm_struct"))
+    yield from _mm(ground, request)
     sums = ground.access.sums_cpus and has_cpu_counters(ground)
     if sums:
         yield from ground.take(R4, "mm_struct", _counter(ground, name, "counters"), request.fail)

@@ -11,6 +11,7 @@ from typing import Final
 from oompolicy.backends.hook.kernel_fields import ancestry, comm, memcgs, mm_counters, oc, tasks, values
 from oompolicy.backends.hook.kernel_fields.access import Access
 from oompolicy.backends.hook.kernel_fields.ground import Frame, Ground, Memo, Paths, Request
+from oompolicy.backends.hook.kernel_fields.threads import settle
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.btf import Btf
 
@@ -73,6 +74,13 @@ class KernelFields:
     def is_light(self, field: str) -> bool:
         """As FieldReader has it."""
         return field in LIGHT or (field in COMM and self._ground.access.loads_comm)
+
+    def settle(self, labels: str) -> Iterator[Line]:
+        """r6 = the thread that the model takes a process for (threads.py), where this kernel allows it; r0 to r5 and
+        the reads' part of the frame are lost. For before a body: without it all reads are of the leader, and the same
+        but for pid and comm of a process whose leader has exited.
+        """
+        return settle(self._ground, labels) if self._ground.access.casts else iter(())
 
     @property
     def approximate(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ NS_PER_MS = 1_000_000
 
 
 def pid(ground: Ground, request: Request) -> Iterator[Line]:
-    """task->pid: where the leader has exited its own, though the model names the thread that lives on."""
+    """task->pid."""
     yield from (*ground.walk(("task_struct", "pid")), *natural())
 
 
