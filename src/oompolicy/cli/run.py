@@ -138,7 +138,7 @@ def run(
                 log(f"{name} counts from the next start")
         return Orders(_policy(config, parameters), config.assign, config.interval_ms, call_limit())
 
-    in_kernel = InKernel(_WANTED[compiled], tuple(load_policy(name, ()) for name in shadowing))
+    in_kernel = InKernel(_WANTED[compiled], tuple(usable_policy(name) for name in shadowing))
     chosen = _backend(first, _unsaid if once else log, once, in_kernel)
     _clear_the_way(chosen, first)
     daemon = Daemon(chosen, _snapshots(first), orders(), orders)
