@@ -39,7 +39,6 @@ from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.instructions import Exit, Load
 from oompolicy.bpf.opcodes import R0, R9, Width
-from oompolicy.errors import OompolicyError
 from oompolicy.policy import DEFER, KILL, OomControl, Policy, Task, Verdict, policy
 from oompolicy.policy_file import load_policy
 from oompolicy.sources.live import live_snapshot
@@ -156,15 +155,13 @@ def refused(force: InForce) -> None:
     with Tree(60) as tree:
         small_in_batch(tree)
         force.see(PRIORITY)
-        good, said = compiled_program.live, ""
+        good = compiled_program.live
         try:
             compiled_program.live = broken
             force.see(by_badness)
-        except OompolicyError as error:
-            said = str(error)
         finally:
             compiled_program.live = good
-        tell("refused", said=said, victims=run_out(tree), **told(force))
+        tell("refused", said=force.told[0], victims=run_out(tree), **told(force))
 
 
 def shadowed() -> None:

@@ -26,7 +26,8 @@ OOMPOLICY = (sys.executable, "-m", "oompolicy")
 def start(*options: str) -> subprocess.Popen[bytes]:
     """A daemon whose first look is over when this returns."""
     LOG.write_text("")
-    command_line = [*OOMPOLICY, "run", "--backend", "hook", "--policy", "memcg_priority", *options]
+    hook = ("--backend", "hook", "--published")
+    command_line = [*OOMPOLICY, "run", *hook, "--policy", "memcg_priority", *options]
     with LOG.open("wb") as out:
         daemon = subprocess.Popen(command_line, stderr=out)
     wait(lambda: "in 2 of 2 scopes" in LOG.read_text() or daemon.poll() is not None, 60)

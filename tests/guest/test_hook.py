@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,9 +42,10 @@ def of_the_daemon(request: pytest.FixtureRequest) -> Proofs:
     return on(request.param, "hook_daemon")
 
 
-def on(kernel: str, program: str, limit_s: float = 300) -> Proofs:
+def on(kernel: str, program: str, limit_s: float = 300, files: Mapping[str, Path] | None = None) -> Proofs:
     """What a program saw on a kernel; it is told where there is no module."""
-    return in_guest(f"{program} patched" if kernel == PATCHED else program, kernel, limit_s=limit_s)
+    words = f"{program} patched" if kernel == PATCHED else program
+    return in_guest(words, kernel, files=files, limit_s=limit_s)
 
 
 def tainted_by_us(kernel: str) -> int:

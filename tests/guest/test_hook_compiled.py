@@ -5,17 +5,20 @@ Belongs here: what guest/hook_compiled.py must have seen. Must not know: how it 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guest.test_hook import PAGES_PER_STEP, POINTS_SPARE, first
+from guest.test_hook import PAGES_PER_STEP, POINTS_SPARE, RANDOM_SEED, RANDOM_TIMES, first, on, tainted_by_us
 from guest.test_module import TAINTED_BY_US, Proofs, in_guest, trouble
 
 from lab.kernels import PATCHED
 
 pytestmark = pytest.mark.guest
 CORE = pytest.mark.guest_core
+COMPILER_TESTS = Path(__file__).parents[1] / "compiler"
 
 
 @pytest.fixture(scope="module", params=[pytest.param("module", marks=CORE), "patched"])
@@ -24,6 +27,12 @@ def seen(request: pytest.FixtureRequest) -> Proofs:
     if request.param == "patched":
         return in_guest("hook_compiled patched", PATCHED, limit_s=480)
     return in_guest("hook_compiled", limit_s=480)
+
+
+@pytest.fixture(scope="module", params=[pytest.param("6.12", marks=CORE), PATCHED])
+def of_the_daemon(request: pytest.FixtureRequest) -> Proofs:
+    """One boot, the commands as a person types them."""
+    return on(request.param, "hook_daemon_compiled", limit_s=480)
 
 
 def line(proof: dict[str, Any]) -> str:
@@ -92,6 +101,8 @@ class TestTheSafetyContract:
     def test_6_a_refused_program_leaves_the_old_one_in_force(self, seen: Proofs) -> None:
         proof = seen["refused"]
         assert "the verifier refused it" in proof["said"]
+        assert "policy memcg_priority (" in proof["said"]
+        assert "stays in force" in proof["said"]
         assert first(proof)["victim"] == "small"
         assert "policy memcg_priority" in line(proof)
 
@@ -151,3 +162,88 @@ def test_the_kernel_has_nothing_to_complain_of_and_its_log_names_the_policies(se
     said = [each for each in seen["log"]["lines"] if "oompolicy: " in each]
     assert any("policy memcg_priority (" in each and "is in force, compiled" in each for each in said)
     assert any("no policy is in force: detached" in each for each in said)
+
+
+def told(proof: dict[str, Any], number: int = 0) -> str:
+    """The daemon's line of an OOM."""
+    lines: list[str] = [each for each in proof["said"] if "OOM in" in each]
+    return lines[number]
+
+
+class TestTheDaemon:
+    def test_it_says_that_the_policy_runs_in_the_kernel_and_how_long_it_is(self, of_the_daemon: Proofs) -> None:
+        said = of_the_daemon["shadowed daemon"]["said"]
+        (found,) = [each for each in said if "policy memcg_priority (" in each and "instructions" in each]
+        print(found)
+        assert "runs in the kernel: compiled, " in found
+
+    def test_shadows_that_would_have_chosen_another_are_told_in_the_ooms_line(self, of_the_daemon: Proofs) -> None:
+        proof = of_the_daemon["shadowed daemon"]
+        assert proof["victims"][0] == "small"
+        assert "score by the policy" in told(proof)
+        for name in ("largest_memcg", "kernel_default"):
+            assert f"shadow {name} (" in told(proof)
+        assert told(proof).count("would have chosen big") == 2
+        assert proof["pins"] == 2
+
+    def test_get_shows_the_value_that_the_policy_reads(self, of_the_daemon: Proofs) -> None:
+        found = json.loads(of_the_daemon["shadowed daemon"]["got"][0][1])["in_force"]
+        assert (found["policy"], found["form"], found["value"]) == ("memcg_priority", "compiled_with_values", 10)
+
+    def test_a_reload_swaps_the_policy(self, of_the_daemon: Proofs) -> None:
+        proof = of_the_daemon["swapped by a reload"]
+        assert proof["victims"][0] == "big"
+        assert "policy kernel_default (" in told(proof, -1)
+
+    def test_a_new_daemon_takes_the_programs_over_and_swaps_its_own_policy_in(self, of_the_daemon: Proofs) -> None:
+        proof = of_the_daemon["adopted"]
+        assert proof["sets"][0] == proof["sets"][1]
+        assert "oompolicy: attached: taken over from an earlier daemon" in proof["said"]
+        assert proof["victims"][0] == "small"
+        assert (proof["shadows"], proof["left"]) == (0, False)
+
+    def test_killed_a_policy_without_values_stays(self, of_the_daemon: Proofs) -> None:
+        proof = of_the_daemon["killed, no values"]
+        assert proof["victims"][0] == "small"
+        assert "KILL by the policy; " in told(proof)
+        assert "expired, " not in proof["doctor"][1]
+
+    def test_killed_a_policy_with_values_decides_without_them_when_they_are_too_old(
+        self, of_the_daemon: Proofs
+    ) -> None:
+        proof = of_the_daemon["killed, with values"]
+        assert proof["victims"][0] == "big"
+        assert "DEFER by the policy, without values: they had expired" in told(proof)
+        assert "expired, the policy decides, without values" in " ".join(proof["doctor"][1].split())
+
+    def test_what_does_not_compile_is_published_and_said_with_its_place(self, of_the_daemon: Proofs) -> None:
+        proof = of_the_daemon["does not compile"]
+        assert proof["victims"][0] == "small"
+        assert any("its answers are published: it does not compile: " in each for each in proof["said"])
+        assert any("sorts.py:6:" in each for each in proof["said"])
+
+    def test_what_must_be_compiled_and_cannot_is_refused(self, of_the_daemon: Proofs) -> None:
+        said = of_the_daemon["does not compile"]["refused"]
+        assert any("sorts.py:6:" in each for each in said)
+        assert not any("are published" in each for each in said)
+
+    def test_the_kernel_has_nothing_to_complain_of(self, of_the_daemon: Proofs) -> None:
+        assert trouble(of_the_daemon["log"]) == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "times"), [pytest.param("6.12", 40, marks=CORE), ("6.12", RANDOM_TIMES), (PATCHED, RANDOM_TIMES)]
+)
+def test_what_a_compiled_policy_answers_is_what_the_model_says(kernel: str, times: int) -> None:
+    """Random trees, sizes and policies: every candidate's badness, points and faults, and the victim."""
+    carried = {f"/lab/compiler/{path.name}": path for path in COMPILER_TESTS.glob("*.py")}
+    program = f"hook_random_compiled {times} {RANDOM_SEED}"
+    proofs = on(kernel, program, limit_s=200 + 10 * times, files=carried)
+    differing = [found for name, found in proofs.items() if name.startswith("differs")]
+    print(proofs["all"])
+    assert differing == []
+    seen = proofs["all"]["seen"]
+    assert proofs["all"]["times"] == times
+    assert seen["victims"] > times // 3
+    assert trouble(proofs["log"]) == []
+    assert proofs["log"]["tainted"] == tainted_by_us(kernel)

@@ -21,11 +21,11 @@ from oompolicy.backends.hook.attachment import Attachment
 from oompolicy.backends.hook.news import forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.ruling import Ruling, Wanted, ruling_for, shadow_for
-from oompolicy.backends.hook.target import open_target
+from oompolicy.backends.hook.target import Target, open_target
 from oompolicy.backends.hook.values import value_entries, values
 from oompolicy.bpf.errors import BpfError
 from oompolicy.engine import Enforced, Looked, Standing
-from oompolicy.errors import BackendError
+from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Fault
 from oompolicy.snapshot import Snapshot
@@ -65,6 +65,7 @@ class Hook:
         self._shadowing = shadowing
         self._shadows: tuple[Ruling, ...] = ()
         self._ruling: Ruling | None = None  # of the last look
+        self._refused: tuple[Policy | None, str] = (None, "")
         self._live: Ruling | None = None
         self._answers: Answers | None = None
         self._of_shadows: Entries = {}
@@ -78,25 +79,24 @@ class Hook:
             target = stack.enter_context(open_target())
             taken = pins.take(target, self._folder)
             self._attachment, self._path, self._replaced = taken.attachment, taken.path, taken.replaced
-            self._shadows = tuple(shadow_for(policy, target, self._attachment.maps) for policy in self._shadowing)
+            about_shadows = tuple(self._make_shadows(target))
         control = self._attachment.control
         control[ControlWord.DAEMON_PID] = os.getpid()
         control[ControlWord.DAEMON_START_TICKS] = start_ticks(os.getpid()) or 0
-        for shadow in self._shadows:
-            self._name(shadow)
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
-        lines += [f"shadow {each.name}: {each.instructions} instructions, decides nothing" for each in self._shadows]
-        return (*lines, *self._open_old(), *self._news(snapshot))
+        return (*lines, *about_shadows, *self._open_old(), *self._news(snapshot))
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Find out what the policy goes by; where that is what is published, that is as fresh as this look.
 
-        A policy that is not compiled is asked about everything. Raises OompolicyError for a policy that is refused:
-        what is in force stays so.
+        A policy that is not compiled is asked about everything. Where one is refused, the policy in force stays so, and
+        is looked after; raises OompolicyError where none is.
         """
         control = self._held().control
         self._heartbeat_ns = _monotonic_ns(snapshot)
         ruling = self._ruling = self._ruling_for(policy)
+        refused = () if ruling.policy is policy else (self._refused[1],)
+        policy = ruling.policy
         if ruling.is_compiled:
             self._answers = values(snapshot, policy, limit)
         else:
@@ -111,7 +111,7 @@ class Hook:
         return Looked(
             self._standings(),
             self._answers.crowd,
-            (ruling.in_words, *self._answers.notes, *faults, *self._news(snapshot)),
+            (*refused, ruling.in_words, *self._answers.notes, *faults, *self._news(snapshot)),
             stale=None if is_in_force else "other answers",
         )
 
@@ -141,6 +141,21 @@ class Hook:
         for known in (self._ruling, self._live):
             if known is not None and known.policy is policy:
                 return known
+        if self._live is not None and self._refused[0] is policy:
+            return self._live
+        try:
+            ruling = self._made(policy)
+        except OompolicyError as error:
+            if self._live is None:
+                raise
+            self._refused = (policy, f"{error}: policy {self._live.name} stays in force")
+            return self._live
+        if self._ruling is not None and self._ruling is not self._live:
+            self._ruling.close()
+        return ruling
+
+    def _made(self, policy: Policy) -> Ruling:
+        """Raises OompolicyError."""
         wanted = self._wanted
         if self._within is not None:
             if wanted is Wanted.COMPILED:
@@ -148,10 +163,19 @@ class Hook:
             wanted = Wanted.PUBLISHED
         with ExitStack() as stack:
             target = stack.enter_context(open_target())
-            ruling = ruling_for(policy, wanted, target, self._held().maps)
-        if self._ruling is not None and self._ruling is not self._live:
-            self._ruling.close()
-        return ruling
+            return ruling_for(policy, wanted, target, self._held().maps)
+
+    def _make_shadows(self, target: Target) -> Iterator[str]:
+        """Those that compile; a shadow decides nothing, so one that does not is no reason to do without the policy."""
+        for policy in self._shadowing:
+            try:
+                shadow = shadow_for(policy, target, self._held().maps)
+            except OompolicyError as error:
+                yield f"shadow {policy.name} is not asked: {error}"
+                continue
+            self._shadows = (*self._shadows, shadow)
+            self._name(shadow)
+            yield f"shadow {shadow.name}: {shadow.instructions} instructions, decides nothing"
 
     def _is_live(self, ruling: Ruling) -> None:
         """What is over when a policy has taken the place of another, or of another daemon's programs."""
