@@ -46,19 +46,20 @@ sourceless = policy_function(eval("lambda number: number"))
 """
 
 
-def loaded(text: str, path: str | None = None) -> dict[str, object]:
-    """The names that a module's text defines. Without a path, one of its own is made up."""
-    path = path or f"<policy {next(_numbers)}>.py"
+def loaded(text: str, path: str, before: str = "") -> dict[str, object]:
+    """The names that a module's text defines, and those that `before` does, which is no part of its source."""
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     names: dict[str, object] = {"__name__": "policy", "__file__": path}
+    exec(before, names)
     exec(compile(text, path, "exec", dont_inherit=True), names)
     return names
 
 
-def policy_of(text: str, path: str | None = None) -> Policy:
-    """The last policy that a module's text defines itself."""
+def policy_of(text: str, path: str | None = None, before: str = "") -> Policy:
+    """The last policy that a module's text defines itself. Without a path, one of its own is made up."""
     path = path or f"<policy {next(_numbers)}>.py"
-    return [item for item in loaded(text, path).values() if isinstance(item, Policy) and item.source_path == path][-1]
+    names = loaded(text, path, before)
+    return [item for item in names.values() if isinstance(item, Policy) and item.source_path == path][-1]
 
 
 def with_body(body: str) -> str:
