@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from compiler.modules import policy_of
 from oompolicy.compiler import ir
+from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import translate
 from oompolicy.errors import CompileError
 
