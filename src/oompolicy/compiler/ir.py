@@ -62,6 +62,10 @@ class Value:
     number: int
     kind: Kind = Kind.INT
 
+    def __hash__(self) -> int:
+        # Every pass keeps values in dictionaries, and an enum's hash is made in Python, again each time.
+        return self.number
+
     def __str__(self) -> str:
         return {TASK.number: "%task", OC.number: "%oc"}.get(self.number, f"%{self.number}")
 

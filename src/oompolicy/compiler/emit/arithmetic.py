@@ -18,7 +18,7 @@ from oompolicy.compiler.bounds import Bounds
 from oompolicy.compiler.emit.addition import add, sub
 from oompolicy.compiler.emit.code import JUMPS, Code, fits_immediate
 from oompolicy.compiler.emit.division import floordiv, mod
-from oompolicy.compiler.emit.multiplication import mul
+from oompolicy.compiler.emit.multiplication import check_mul
 from oompolicy.compiler.ir import (
     MIRRORED,
     NEGATED,
@@ -66,12 +66,27 @@ def _plain(code: Code, step: Binary) -> None:
     register = code.target(step.result, second)
     code.into(register, first)
     bits = _upper_bits_masked(step.op, second)
-    if bits:  # two shifts are shorter than a mask that no instruction holds
+    doubled = _doubled(step.op, second)
+    if doubled is not None:
+        code.alu(AluOp.LSH, register, doubled)
+    elif bits:  # two shifts are shorter than a mask that no instruction holds
         code.alu(AluOp.LSH, register, bits)
         code.alu(AluOp.RSH, register, bits)
     else:
         code.alu(_PLAIN[step.op], register, code.source(second, R1))
     code.store(step.result, register)
+
+
+def _mul(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
+    check_mul(code, step, left, right)
+    _plain(code, step)
+
+
+def _doubled(op: BinaryOp, factor: Operand) -> int | None:
+    """How often, where multiplying is doubling and the factor fits no instruction."""
+    number = factor.number if isinstance(factor, Const) else 0
+    is_long_power = op is BinaryOp.MUL and number.bit_count() == 1 and not fits_immediate(number) and number > 0
+    return number.bit_length() - 1 if is_long_power else None
 
 
 def _upper_bits_masked(op: BinaryOp, mask: Operand) -> int | None:
@@ -149,7 +164,7 @@ Sequence = Callable[[Code, Binary, Bounds, Bounds], None]
 _CHECKED: Final[dict[BinaryOp, Sequence]] = {
     BinaryOp.ADD: add,
     BinaryOp.SUB: sub,
-    BinaryOp.MUL: mul,
+    BinaryOp.MUL: _mul,
     BinaryOp.SHL: _shl,
 }
 _ALWAYS: Final[dict[BinaryOp, Sequence]] = {

@@ -27,6 +27,7 @@ from oompolicy.compiler.ir import (
     NEGATED,
     BandNumber,
     Binary,
+    Block,
     Branch,
     CommTest,
     Compare,
@@ -99,11 +100,13 @@ class _Body:
         self._bounds = operand_bounds(program)
 
     def emit(self) -> None:
+        self._code.origin = _first(self._blocks[0])
         for value, register in ENTERED_WITH.items():
             home = self._code.home(value)
             if isinstance(home, Slot):
                 self._code.put(Store(Width.U64, R10, home.offset, register))
         for block, following in zip(self._blocks, (*self._blocks[1:], None), strict=True):
+            self._code.origin = _first(block)
             self._code.here(self._code.block_label(block.name))
             for step in block.steps:
                 self._code.origin = step
@@ -190,3 +193,7 @@ class _Body:
             else:
                 moves.append((home, argument if isinstance(argument, Const) else Const(0)))
         return moves
+
+
+def _first(block: Block) -> Step | End:
+    return block.steps[0] if block.steps else block.end

@@ -49,13 +49,13 @@ def _passed_by(program: Program) -> Program:
     for block in reversed(program.blocks):
         end = block.end
         match end:
-            case Jump(target):
+            case Jump(target) if target.block in empty:
                 end = _in_place(end, _beyond(target, empty), empty)
-            case Branch(then=then, otherwise=otherwise):
+            case Branch(then=then, otherwise=otherwise) if then.block in empty or otherwise.block in empty:
                 end = replace(end, then=_beyond(then, empty), otherwise=_beyond(otherwise, empty))
                 if end.then == end.otherwise:
                     end = Jump(end.then, end.place)
-        changed = block if end == block.end else replace(block, end=end)
+        changed = block if end is block.end else replace(block, end=end)
         blocks.append(changed)
         own = Counter(operand for operand in operands_of(block.end) if isinstance(operand, Value))
         if not block.steps and all(uses[parameter] == own[parameter] for parameter in block.parameters):
@@ -123,5 +123,5 @@ def _joined(program: Program) -> Program:
             steps.extend(substituted_step(step, known) for step in following.steps)
             end = substituted_end(following.end, known)
             gone.add(following.name)
-        blocks.append(replace(block, steps=tuple(steps), end=end))
+        blocks.append(Block(block.name, block.parameters, tuple(steps), end))
     return replace(program, blocks=tuple(blocks))

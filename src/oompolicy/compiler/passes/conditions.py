@@ -7,6 +7,7 @@ large numbers are (ranges.py).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from oompolicy.compiler.ir import (
     MIRRORED,
@@ -28,6 +29,7 @@ from oompolicy.compiler.ir import (
 from oompolicy.compiler.passes.dominators import Dominators
 from oompolicy.compiler.passes.rewrite import Substitution, reached, substituted_end, substituted_step
 
+Asking = TypeVar("Asking", Compare, Guard, Branch)
 Condition = tuple[CompareOp, Operand, Operand]
 _ONES = {CompareOp.EQ: {1: True, 0: False}, CompareOp.NE: {1: False, 0: True}}
 _EQUALITY = (CompareOp.EQ, CompareOp.NE)
@@ -90,16 +92,14 @@ class _Walk:
                 self._known[step.result] = Const(int(holds))
                 return None
             self._compares[step.result] = condition
-            op, left, right = condition
-            return replace(step, op=op, left=left, right=right)
+            return _asking(step, condition)
         if isinstance(step, Guard):
             condition = self._direct((step.op, step.left, step.right))
             holds = self._answer(condition, number)
             if holds is not None:
                 return None if holds else Fault(step.why, step.place)
             self._note(condition, True, number)
-            op, left, right = condition
-            return replace(step, op=op, left=left, right=right)
+            return _asking(step, condition)
         return step
 
     def _end(self, end: End, number: int) -> End:
@@ -109,8 +109,7 @@ class _Walk:
         holds = self._answer(condition, number)
         if holds is not None:
             return Jump(end.then if holds else end.otherwise, end.place)
-        op, left, right = condition
-        return replace(end, op=op, left=left, right=right)
+        return _asking(end, condition)
 
     def _direct(self, condition: Condition) -> Condition:
         """`(a < b) != 0` is `a < b`."""
@@ -128,3 +127,10 @@ class _Walk:
             if self._tree.dominates(block, number):
                 return holds
         return None
+
+
+def _asking(item: Asking, condition: Condition) -> Asking:
+    if condition == (item.op, item.left, item.right):
+        return item
+    op, left, right = condition
+    return replace(item, op=op, left=left, right=right)

@@ -73,7 +73,7 @@ class _Folding:
         end = _end(substituted_end(end, self.known))
         for target in targets_of(end):
             self.passed.setdefault(target.block, []).append(target.arguments)
-        return replace(block, steps=tuple(steps), end=end)
+        return Block(block.name, block.parameters, tuple(steps), end)
 
     def _same_arguments(self, block: Block) -> None:
         edges = self.passed[block.name]
@@ -108,6 +108,9 @@ class _Folding:
 
 
 def _with_fewer_parameters(block: Block, folding: _Folding) -> Block:
+    if not any(folding.dropped[name] for name in (block.name, *(target.block for target in targets_of(block.end)))):
+        return block
+
     def arguments(name: str, given: tuple[Operand, ...]) -> tuple[Operand, ...]:
         gone = folding.dropped[name]
         return tuple(item for index, item in enumerate(given) if index not in gone) if gone else given

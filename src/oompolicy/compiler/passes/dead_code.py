@@ -24,6 +24,7 @@ from oompolicy.compiler.ir import (
     Value,
     operands_of,
     results_of,
+    targets_of,
 )
 from oompolicy.compiler.subset import BY_NAME
 
@@ -43,9 +44,8 @@ def remove_dead_code(program: Program) -> Program:
                 steps.append(step)
         kept = tuple(parameter in used for parameter in block.parameters)
         kept_parameters[block.name] = kept
-        if not all(kept):
-            block = replace(block, parameters=_selected(block.parameters, kept))
-        blocks.append(replace(block, steps=tuple(reversed(steps)), end=end))
+        parameters = block.parameters if all(kept) else _selected(block.parameters, kept)
+        blocks.append(Block(block.name, parameters, tuple(reversed(steps)), end))
     return replace(program, blocks=tuple(reversed(blocks)))
 
 
@@ -62,6 +62,8 @@ def may_fault(step: Step) -> bool:
 
 
 def _with_kept(end: End, kept: dict[str, tuple[bool, ...]]) -> End:
+    if all(all(kept[target.block]) for target in targets_of(end)):
+        return end
     match end:
         case Jump(target):
             return replace(end, target=_target(target, kept))

@@ -88,7 +88,7 @@ class _Walk:
         else:
             end = self._end(substituted_end(block.end, self._known))
         self._at_end.append(self._here)
-        return replace(block, steps=tuple(steps), end=end)
+        return Block(block.name, block.parameters, tuple(steps), end)
 
     def _enter(self, number: int) -> None:
         """What the dominator knew at its end, what its branch says, and the union of what is passed."""

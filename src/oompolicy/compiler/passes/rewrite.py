@@ -27,6 +27,7 @@ from oompolicy.compiler.ir import (
     Target,
     Unary,
     Value,
+    operands_of,
     results_of,
     targets_of,
 )
@@ -56,6 +57,8 @@ def substituted_step(step: Step, known: Substitution) -> Step:
 
 def substituted_end(end: End, known: Substitution) -> End:
     """The same for an end."""
+    if not known or known.keys().isdisjoint(operands_of(end)):
+        return end
     match end:
         case Jump(target):
             return replace(end, target=substituted_target(target, known))

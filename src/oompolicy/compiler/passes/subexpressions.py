@@ -56,7 +56,7 @@ class _Sharing:
             else:
                 self.known.update(zip(results_of(step), results_of(earlier), strict=True))
         end = substituted_end(block.end, self.known) if self.known else block.end
-        return replace(block, steps=tuple(steps), end=end)
+        return Block(block.name, block.parameters, tuple(steps), end)
 
     def _earlier(self, key: Hashable, number: int) -> Step | None:
         for block, step in self._found.get(key, ()):
