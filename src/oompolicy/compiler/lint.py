@@ -28,11 +28,12 @@ class Suspicion(NamedTuple):
 
 def lint(translation: Translation, optimized: Program) -> list[Suspicion]:
     """What is suspicious, in the source's order; `optimized` is what all passes made of the translation."""
-    found = [*_whole(optimized), *_certain_faults(translation.program, optimized)]
-    for place in translation.unreachable:
-        found.append(Suspicion(str(place), "is never reached"))
-    found += _decided(translation.program)
-    return found
+    return [
+        *_whole(optimized),
+        *_certain_faults(translation.program, optimized),
+        *(Suspicion(str(place), "is never reached") for place in translation.unreachable),
+        *_decided(translation.program),
+    ]
 
 
 def _whole(program: Program) -> Iterator[Suspicion]:
