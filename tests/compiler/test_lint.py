@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from compiler.modules import policy_of
+from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import translate
 from oompolicy.compiler.lint import lint
 from oompolicy.compiler.passes import optimized
