@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from oompolicy.backends.oom_score_adj.plan import plan
+from oompolicy.compiler.checked import checked
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel
 from oompolicy.mm.sched import Mm, Task
@@ -64,7 +65,7 @@ def main() -> int:
     status = 0
     print(f"{len(world.kernel.tasks)} processes, {len(world.kernel.memcgs)} scopes, CPU seconds, median of {RUNS} runs")
     for name in POLICIES:
-        policy = load_policy(name)
+        policy = checked(load_policy(name))
         alone = median_s(lambda: decide(world.oom_control(), policy, world.taken_boottime_ns))  # noqa: B023
         planned = median_s(lambda: plan(world, policy))  # noqa: B023
         print(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from oompolicy.compiler.checked import checked
 from oompolicy.errors import PolicyError
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy.api import Policy
@@ -71,7 +72,7 @@ def built_in(said: Round) -> Policy | None:
     said_values = (said.params or {}).items()
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in said_values}
     try:
-        return load_policy(said.policy).with_parameters(values)
+        return checked(load_policy(said.policy).with_parameters(values))
     except PolicyError:  # the daemon in the guest has said so
         return None
 

@@ -13,7 +13,8 @@ from oompolicy.policy import (
     Task,
     Verdict,
     policy,
+    policy_function,
 )
 
-__all__ = ["DEFER", "KILL", "SPARE", "Memcg", "OomControl", "Policy", "Task", "Verdict", "policy"]
+__all__ = ["DEFER", "KILL", "SPARE", "Memcg", "OomControl", "Policy", "Task", "Verdict", "policy", "policy_function"]
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ Belongs here: one class for each kind of trouble that has a kind of answer. Must
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -51,6 +52,29 @@ class OompolicyError(Exception):
 
 class PolicyError(OompolicyError):
     """A policy that cannot be loaded, or that broke the contract of its return value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One construct of a policy's source that the language does not have."""
+
+    place: Place
+    why: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}" + (f": {self.hint}" if self.hint else "")
+
+
+class CompileError(PolicyError):
+    """A policy that cannot go into the kernel; `refusals` is all that was found, in the source's order, never empty."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__(refusals[0].place, refusals[0].why, refusals[0].hint)
+        self.refusals = tuple(refusals)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.refusals))
 
 
 class ConfigError(OompolicyError):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib
+import importlib.util
+import linecache
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,6 +68,9 @@ def _run(path: Path, source: bytes) -> dict[str, object]:
     namespace: dict[str, object] = {"__name__": path.stem, "__file__": str(path)}
     try:
         code = compile(source, str(path), "exec", dont_inherit=True)
+        # What ran is what is compiled later, whatever becomes of the file meanwhile.
+        lines = importlib.util.decode_source(source).split("\n")
+        linecache.cache[str(path)] = (len(source), None, [f"{line}\n" for line in lines], str(path))
     except SyntaxError as error:
         place = Place(str(path), error.lineno, error.offset, error.text)
         raise PolicyError(place, f"is not Python: {error.msg}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from oompolicy.backends.oom_score_adj.plan import Plan, Room, plan
-from oompolicy.cli.inputs import policy_options
+from oompolicy.cli.inputs import policy_options, usable_policy
 from oompolicy.cli.render import mib, points_text, print_json, print_line, print_note
 from oompolicy.contained_oom import scene
 from oompolicy.contained_oom.own_memcg import OwnMemcg
@@ -25,7 +25,6 @@ from oompolicy.mm.oom import Kernel, OomControl
 from oompolicy.mm.sched import Mm, Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import Candidate, Decision, decide
-from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.replay import replay
 from oompolicy.snapshot import Snapshot
@@ -55,7 +54,7 @@ def demo(policy_name: str | None, parameters: tuple[str, ...], as_json: bool) ->
     First the kernel alone decides, then a policy (by default one of three lines, made into oom_score_adj). The OOM is
     real, and stays in a memcg that is gone afterwards. Without root, or without a memory controller, the model answers.
     """
-    policy = spare_the_database if policy_name is None else load_policy(policy_name, parameters)
+    policy = spare_the_database if policy_name is None else usable_policy(policy_name, parameters)
     try:
         hierarchy = scene.memory_hierarchy()
         with scene.memcg_of_our_own(hierarchy) as memcg:

@@ -7,16 +7,18 @@ Must not know: what a command does with them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from oompolicy.assign import assigned
 from oompolicy.cli.render import print_note
+from oompolicy.compiler.checked import checked
 from oompolicy.config import load_config
 from oompolicy.errors import Place, PolicyError
 from oompolicy.policies import BUILT_IN
@@ -28,6 +30,7 @@ from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.recording import read_recording
 
 Function = TypeVar("Function", bound=Callable[..., object])
+_NO_REST: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 def _complete_policy(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -92,7 +95,12 @@ def _without(snapshot: Snapshot, pid: int) -> Snapshot:
 
 def named_policy(name: str | None, parameters: tuple[str, ...]) -> Policy | None:
     """The policy of --policy and --param; None where no policy was named."""
-    return None if name is None else load_policy(name, parameters)
+    return None if name is None else usable_policy(name, parameters)
+
+
+def usable_policy(name: str, parameters: tuple[str, ...] = (), rest: Mapping[str, object] = _NO_REST) -> Policy:
+    """A policy by name, with parameters as a command line and as a file gives them, and with the kernel's faults."""
+    return checked(load_policy(name, parameters).with_parameters(rest))
 
 
 def scope_path(scope: str | None) -> str | None:

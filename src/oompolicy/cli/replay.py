@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from oompolicy.assign import Assignment
+from oompolicy.cli.inputs import named_policy
 from oompolicy.cli.render import (
     Column,
     console,
@@ -27,7 +28,6 @@ from oompolicy.cli.render import (
 from oompolicy.errors import PolicyError, SourceError
 from oompolicy.mm.oom import OomConstraint
 from oompolicy.policy.api import Policy
-from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.replay import Choice, Pick, Replayed
 from oompolicy.replay import replay as replay_report
@@ -109,8 +109,8 @@ def replay(
     if policy_name is None and (against_name is not None or parameters):
         policy_name = "kernel_default"
     asked = _Asked(
-        None if policy_name is None else load_policy(policy_name, parameters),
-        None if against_name is None else load_policy(against_name),
+        named_policy(policy_name, parameters),
+        named_policy(against_name, ()),
         _values(config_path) if policy_name is not None else (),
         as_json,
         len(files) > 1,

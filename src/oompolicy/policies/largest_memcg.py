@@ -5,7 +5,7 @@ Belongs here: largest_memcg, and the score that over_protection shares. Must not
 
 from typing import Final
 
-from oompolicy.policy import DEFER, OomControl, Task, Verdict, policy
+from oompolicy.policy import DEFER, OomControl, Task, Verdict, policy, policy_function
 
 PAGES_PER_MIB: Final = 256
 # A score holds the memcg's MiB above the task's badness: badness within ±2^32 pages (16 TiB), MiB up to 2^27 (128 TiB).
@@ -25,6 +25,7 @@ def largest_memcg(task: Task, oc: OomControl) -> int | Verdict:
     return by_memcg(task.memcg.usage + PAGES_PER_MIB, task.badness)
 
 
+@policy_function
 def by_memcg(memcg_pages: int, badness: int) -> int:
     """A score that compares whole MiB of the memcgs first, and the badness of the tasks where these are equal."""
     kept = min(max(badness, 1 - BADNESS_HALF), BADNESS_HALF - 1)

@@ -5,7 +5,7 @@ Belongs here: memcg_hierarchy. Must not know: anything but the policy API.
 
 from typing import Final
 
-from oompolicy.policy import DEFER, OomControl, Task, Verdict, policy
+from oompolicy.policy import DEFER, OomControl, Task, Verdict, policy, policy_function
 
 LEVELS: Final = 6  # compared below the OOM's scope; deeper ones do not count
 MOST_IMPORTANT: Final = 15  # values run from 0, which dies first, to this
@@ -50,10 +50,12 @@ def memcg_hierarchy(task: Task, oc: OomControl) -> int | Verdict:
     return expendable * (1 << BADNESS_BITS) + badness
 
 
+@policy_function
 def _value_of(value: int | None) -> int:
     return 0 if value is None else min(max(value, 0), MOST_IMPORTANT)
 
 
+@policy_function
 def _weight(value: int, level: int) -> int:
     """The digit of a level: how little its memcg matters, the topmost level first."""
     return (MOST_IMPORTANT - value) << (BITS_PER_LEVEL * (LEVELS - level))

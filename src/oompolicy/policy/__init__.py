@@ -4,7 +4,7 @@ Belongs here: verdicts and their points, the views a policy reads, @policy, and 
 Must not know: where a snapshot or a policy's source comes from, what is done with a decision.
 """
 
-from oompolicy.policy.api import Policy, policy
+from oompolicy.policy.api import Policy, policy, policy_function
 from oompolicy.policy.decision import Candidate, Decision, Excluded, decide
 from oompolicy.policy.verdict import DEFER, KILL, POINTS, SPARE, Band, Verdict, band_of, points_of
 from oompolicy.policy.view import FailedReadError, Memcg, OomControl, Task
@@ -28,4 +28,5 @@ __all__ = [
     "decide",
     "points_of",
     "policy",
+    "policy_function",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 
 from oompolicy.errors import PolicyError
 from oompolicy.policy.verdict import Verdict
@@ -16,6 +16,9 @@ from oompolicy.policy.view import Memcg, OomControl, Task
 PolicyFunction: TypeAlias = Callable[[Task, OomControl], "int | Verdict"]
 Preselection: TypeAlias = Callable[[Sequence[Task], OomControl], Iterable["Task | Memcg"]]
 Parameter: TypeAlias = "int | str | tuple[int | str, ...]"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_MARK: Final = "__oompolicy_function__"
 
 
 class Policy:
@@ -88,10 +91,16 @@ class Policy:
                     f"policy {self.name}", f"parameter {name} cannot be {value!r}", f"it takes a {wanted}"
                 )
         rebound = _rebind(self.function, values)
-        changed = Policy(rebound["function"])
-        changed.name = self.name
+        changed = self.with_function(rebound["function"])
         if self.preselection is not None:
             changed.preselection = _rebind(self.preselection, values)["function"]
+        return changed
+
+    def with_function(self, function: PolicyFunction) -> Policy:
+        """The same policy, name and preselection included, that asks another function."""
+        changed = Policy(function)
+        changed.name = self.name
+        changed.preselection = self.preselection
         return changed
 
 
@@ -107,6 +116,26 @@ def policy(function: PolicyFunction) -> Policy:
     return Policy(function)
 
 
+def policy_function(function: Function) -> Function:
+    """Mark a function that policies may call, in the kernel too: it is returned as it is.
+
+    It takes numbers, absent numbers, a task, a memcg, the OOM or constants, and returns one of these or a verdict.
+
+    >>> @policy_function
+    ... def at_most(limit: int, pages: int) -> int:
+    ...     return min(limit, pages)
+    >>> at_most(3, 4)
+    3
+    """
+    function.__dict__[_MARK] = True
+    return function
+
+
+def is_policy_function(item: object) -> TypeGuard[types.FunctionType]:
+    """Was it marked?"""
+    return isinstance(item, types.FunctionType) and _MARK in item.__dict__
+
+
 def _is_parameter(value: object) -> TypeGuard[Parameter]:
     if isinstance(value, tuple):
         return all(isinstance(item, int | str) for item in value)
@@ -120,14 +149,19 @@ def _rebind(function: Callable[..., object], values: Mapping[str, object]) -> di
     changed: dict[str, object] = {**original, **values}
     for name, item in original.items():
         if isinstance(item, types.FunctionType) and item.__globals__ is original:
-            changed[name] = _with_globals(item, changed)
-    return {"function": _with_globals(function, changed)}
+            changed[name] = with_globals(item, changed)
+        elif isinstance(item, Policy) and getattr(item.function, "__globals__", None) is original:
+            changed[name] = item.with_function(with_globals(item.function, changed))
+    return {"function": with_globals(function, changed)}
 
 
-def _with_globals(function: types.FunctionType, changed: dict[str, object]) -> types.FunctionType:
+def with_globals(function: Callable[..., object], changed: dict[str, object]) -> types.FunctionType:
+    """The same function, its marks included, with another module's names."""
+    assert isinstance(function, types.FunctionType)
     copy = types.FunctionType(
         function.__code__, changed, function.__name__, function.__defaults__, function.__closure__
     )
     copy.__doc__ = function.__doc__
     copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__dict__.update(function.__dict__)
     return copy

@@ -137,7 +137,7 @@ class _Hook:
             try:
                 with self.limit():
                     view = Task(task, oc, self.now_ns, "task", reads)
-                    verdict = _checked(self.policy(view, OomControl(oc, self.now_ns, reads)))
+                    verdict = checked_answer(self.policy(view, OomControl(oc, self.now_ns, reads)))
             except PolicyTimeoutError as timeout:
                 self.timed_out = True
                 fault = Fault(task, str(timeout))
@@ -183,7 +183,7 @@ class _Preselected:
         return memcg is not None and any(mem_cgroup_is_descendant(memcg, root) for root in self.memcgs)
 
 
-def _checked(answer: object) -> int | Verdict:
+def checked_answer(answer: object) -> int | Verdict:
     """The answer, if it is one a policy may give."""
     if isinstance(answer, Verdict):
         return answer
