@@ -57,11 +57,15 @@ def furnish(tree: Tree) -> None:
         file.chmod(0o666)
     tree.leaf("a/b", value=7, limit_mib=200)
     tree.leaf("a/c/d")
-    (tree.path / "a/b/memory.min").write_text("3M")
-    (tree.path / "a/memory.low").write_text("5M")
+    if (tree.path / "a/b/memory.min").exists():  # not on v1
+        (tree.path / "a/b/memory.min").write_text("3M")
+        (tree.path / "a/memory.low").write_text("5M")
     tree.put("a/b", "anon", 12)
     tree.put("a/b", "shared", 6, "shmem")
-    tree.put("a/b", "swapped", 5, "pageout", adj=-100)
+    tree.leaf("a/out")
+    tree.put("a/out", "swapped", 5, "pageout", adj=-100)
+    if (tree.path / "a/out/memory.force_empty").exists():  # v1 counts what is in swap and still in memory as memory
+        (tree.path / "a/out/memory.force_empty").write_text("0")
     tree.put("a/c/d", "leaderless", 9, "thread")
     tree.put("a/c/d", "user", 3, "uid=1234", adj=-300)
     tree.put("a/c/d", "fifteen_letters", 2, "threads=3", adj=200)
@@ -102,7 +106,7 @@ def compare(candidates: list[dict[str, Got]], snapshot: Snapshot, oc: KernelOomC
     now_ns = snapshot.taken_boottime_ns
     assert now_ns is not None
     for got in candidates:
-        task = snapshot.task(got["task.tgid"].number)
+        task = snapshot.task((got.get("task.tgid") or got["oc.trigger.tgid"]).number)
         if "oc.order" in got:
             oc.totalpages = got["oc.totalpages"].number
             oc.order, oc.gfp_mask = got["oc.order"].number, got["oc.gfp_mask"].number

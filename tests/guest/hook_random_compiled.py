@@ -80,8 +80,8 @@ def random_policy(dice: random.Random) -> Policy:
     """A built-in one, or one of the whole language."""
     if dice.random() < 0.3:
         return load_policy(dice.choice(BUILT_IN), ())
-    from compiler.modules import policy_of
     from compiler.random_source import random_policy as random_text
+    from oompolicy.compiler.examples import policy_of
 
     return policy_of(random_text(dice))
 

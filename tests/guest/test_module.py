@@ -16,6 +16,7 @@ from lab import DoesNotBuildError, LabError
 from lab.guest import Ended, Machine, run_guest
 from lab.hog import hog
 from lab.kernels import PATCHED, kernel
+from lab.log_problems import log_problems
 from lab.module_build import module
 from lab.python_tree import python_tree
 
@@ -57,7 +58,8 @@ def in_guest(
 
 
 def trouble(log: dict[str, Any]) -> list[str]:
-    return [line for line in log["lines"] if TROUBLE.search(line)]
+    """What the kernel complained of, by broad words and by the lab's own."""
+    return [line for line in log["lines"] if TROUBLE.search(line)] + log_problems(log["lines"])
 
 
 @pytest.fixture(scope="module")

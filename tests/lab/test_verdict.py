@@ -242,7 +242,23 @@ kernel BUG at mm/memcontrol.c:42!
 Oops: 0000 [#1] PREEMPT SMP NOPTI
 general protection fault, probably for non-canonical address 0xdead000000000100
 WARNING: possible circular locking dependency detected
+WARNING: possible recursive locking detected
+WARNING: possible irq lock inversion dependency detected
+WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected
+WARNING: inconsistent lock state
+WARNING: bad unlock balance detected!
+WARNING: bad contention detected!
+WARNING: held lock freed!
+WARNING: Nested lock was not taken
+WARNING: hog/123 still has locks held!
+WARNING: lock held when returning to user space!
 WARNING: suspicious RCU usage
+[ INFO: possible circular locking dependency detected ]
+INFO: trying to register non-static key.
+[ BUG: Invalid wait context ]
+BUG: MAX_LOCKDEP_ENTRIES too low!
+BUG: sleeping function called from invalid context at mm/memcontrol.c:42
+DEBUG_LOCKS_WARN_ON(lock->magic != lock)
 INFO: task hog:123 blocked for more than 120 seconds.
 rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 rcu: INFO: rcu_sched self-detected stall on CPU

@@ -44,12 +44,14 @@ SHOWN_AT_MOST = 4
 
 @click.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO...]")
-@click.option("--kernel", "kernels", multiple=True, metavar="K", help="6.12, 6.1, or ./bzImage; may be repeated.")
+@click.option(
+    "--kernel", "kernels", multiple=True, metavar="K", help="6.12, 6.1, patched, or ./bzImage; may be repeated."
+)
 @click.option("--policy", "-p", "policy_name", metavar="P", help="Play every round that has a policy with this one.")
 @click.option(
     "--backend",
     type=click.Choice(["none", "auto", "oom_score_adj", "hook", "kill"]),
-    help="Force policies this way; none: only the rounds without a policy.",
+    help="Force policies this way; auto: as run chooses there; none: only the rounds without a policy.",
 )
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep logs and results there.")
 @json_option
