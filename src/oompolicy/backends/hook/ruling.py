@@ -64,13 +64,18 @@ class Ruling:
         """One line for the log."""
         if self.is_compiled:
             return f"policy {self.name} runs in the kernel: compiled, {self.instructions} instructions"
-        why = "" if self.why_published is None else f": it does not compile: {self.why_published}".rstrip()
+        why = "" if self.why_published is None else f"; it is not compiled: {first_of(self.why_published)}"
         return f"policy {self.name}: its answers are published{why}"
 
     def close(self) -> None:
         """Let go of it; what a slot or a link holds stays."""
         self.program.close()
         self.paths.close()
+
+
+def first_of(error: OompolicyError) -> str:
+    """An error in one line: a compiler's has many, and `oompolicy check` shows them all."""
+    return f"{error.what}: {error.why}"
 
 
 def ruling_for(policy: Policy, wanted: Wanted, target: Target, maps: Maps) -> Ruling:
