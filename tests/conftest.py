@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-cases", action="store_true", help="write what the compiler's text cases give now")
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command printed, and its exit status."""

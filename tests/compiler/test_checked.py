@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from compiler.modules import HEAD, policy_of, with_body
 from oompolicy.compiler.checked import checked
+from oompolicy.compiler.examples import HEAD, module_of, policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.policies import BUILT_IN
@@ -45,19 +45,19 @@ def says(policy: Policy, rss: int, swap: int) -> int | Verdict:
 
 @pytest.mark.parametrize(("expression", "rss", "swap"), FAULTS)
 def test_a_result_beyond_64_bits_is_a_fault(expression: str, rss: int, swap: int) -> None:
-    policy = checked(policy_of(with_body(f"return {expression}")))
+    policy = checked(policy_of(module_of(f"return {expression}")))
     with pytest.raises(OverflowError, match="does not fit into 64 bits"):
         says(policy, rss, swap)
 
 
 @pytest.mark.parametrize(("expression", "rss", "swap", "answer"), SOUND)
 def test_a_result_that_fits_is_pythons(expression: str, rss: int, swap: int, answer: int) -> None:
-    assert says(checked(policy_of(with_body(f"return {expression}"))), rss, swap) == answer
+    assert says(checked(policy_of(module_of(f"return {expression}"))), rss, swap) == answer
 
 
 @pytest.mark.parametrize("operator", ["+", "-", "*", "<<"])
 def test_augmented_assignments_are_checked(operator: str) -> None:
-    policy = checked(policy_of(with_body(f"x = task.rss\nx {operator}= task.swap\nreturn x")))
+    policy = checked(policy_of(module_of(f"x = task.rss\nx {operator}= task.swap\nreturn x")))
     assert says(policy, 2, 1) == eval(f"2 {operator} 1")
     with pytest.raises(OverflowError):
         says(policy, LONG_MAX if operator == "+" else LONG_MIN, 62)
@@ -77,17 +77,17 @@ def test_what_a_policy_calls_is_checked_too() -> None:
 
 
 def test_the_original_stays_as_it_was() -> None:
-    policy = policy_of(with_body("return task.rss * task.rss"))
+    policy = policy_of(module_of("return task.rss * task.rss"))
     checked(policy)
     assert says(policy, 1 << 62, 0) == 1 << 124
 
 
 def test_a_fault_is_at_its_line() -> None:
-    policy = checked(policy_of(with_body('"""Two lines\nof text."""\n\nreturn (\n    task.swap +\n    task.rss * 2)')))
+    policy = checked(policy_of(module_of('"""Two lines\nof text."""\n\nreturn (\n    task.swap +\n    task.rss * 2)')))
     with pytest.raises(OverflowError) as caught:
         says(policy, LONG_MAX, 0)
     places = [frame.lineno for frame in traceback.extract_tb(caught.tb) if frame.filename == policy.source_path]
-    plain = len(with_body("").splitlines())
+    plain = len(module_of("").splitlines())
     assert places == [plain + 6 - 1]
 
 
@@ -121,7 +121,7 @@ def test_a_policy_without_source_is_returned_as_it_is() -> None:
 
 
 def test_a_preselection_is_kept() -> None:
-    policy = policy_of(with_body("return DEFER"))
+    policy = policy_of(module_of("return DEFER"))
     policy.preselects(lambda tasks, oc: [])
     assert checked(policy).preselection is policy.preselection
     assert says(checked(policy), 0, 0) is DEFER

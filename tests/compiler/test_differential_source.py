@@ -10,10 +10,10 @@ import random
 from collections import Counter
 
 from compiler.made_up_worlds import OC, TASKS, made_up_world
-from compiler.modules import policy_of
 from compiler.random_source import random_policy
 from compiler.views import python_says
 from oompolicy.compiler.checked import checked
+from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.interp import Answer, run
 from oompolicy.errors import CompileError

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from compiler.modules import policy_of, with_body
 from oompolicy.compiler import ir
+from oompolicy.compiler.examples import module_of, policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.subset import ACCEPTED, FIELDS, REFUSED, Accepted, Field, FieldKind
 from oompolicy.errors import CompileError
@@ -31,14 +31,14 @@ def test_every_built_in_policy_compiles(name: str) -> None:
 
 @pytest.mark.parametrize("construct", ACCEPTED, ids=lambda construct: construct.name)
 def test_what_is_accepted_compiles(construct: Accepted) -> None:
-    ir.check(compile_to_ir(policy_of(with_body(construct.example))))
+    ir.check(compile_to_ir(policy_of(module_of(construct.example))))
 
 
 @pytest.mark.parametrize("name", [name for name, refused in REFUSED.items() if refused.example])
 def test_what_is_refused_says_why_and_what_to_do(name: str) -> None:
     refused = REFUSED[name]
     with pytest.raises(CompileError) as caught:
-        compile_to_ir(policy_of(with_body(refused.example)))
+        compile_to_ir(policy_of(module_of(refused.example)))
     (refusal,) = caught.value.refusals
     assert re.fullmatch(pattern(refused.reason), refusal.why)
     assert re.fullmatch(pattern(refused.hint), refusal.hint or "")
@@ -62,7 +62,7 @@ def test_every_field_is_read_by_its_name(field: Field) -> None:
         FieldKind.OPTIONAL_INT: f"{reach}.{name} is None",
         FieldKind.IS_UNDER: f'{reach}.{name}("/x")',
     }.get(field.kind, f"{reach}.{name}")
-    program = compile_to_ir(policy_of(with_body(f"return {use}")))
+    program = compile_to_ir(policy_of(module_of(f"return {use}")))
     steps = [step for block in program.blocks for step in block.steps]
     if field.kind is FieldKind.COMM:
         assert any(isinstance(step, ir.CommTest) for step in steps)

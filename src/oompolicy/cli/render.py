@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oompolicy.errors import OompolicyError
+from oompolicy.errors import CompileError, OompolicyError, PolicyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,6 +70,10 @@ def print_note(text: str) -> None:
 
 def print_error(error: OompolicyError) -> None:
     """Trouble, as `oompolicy: what: why`, with the source line where there is one, and what to do."""
+    if isinstance(error, CompileError):
+        for refusal in error.refusals:
+            print_error(PolicyError(refusal.place, refusal.why, refusal.hint))
+        return
     if not error.excerpt:
         print(f"oompolicy: {visible(str(error))}", file=sys.stderr)
         return

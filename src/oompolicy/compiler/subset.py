@@ -312,7 +312,7 @@ REFUSED: Final = {
                       "return task"),
     "unknown name": Refused("{name} is not defined", "is it spelled as where it is assigned?", "return undefined"),
     "too large": Refused("{number} does not fit into 64 bits", "keep between -2**63 and 2**63 - 1", "return 1 << 64"),
-    "constant fails": Refused("this always fails: {error}", "mend the constants", "return 1 // (LIMIT - LIMIT)"),
+    "constant fails": Refused("this always fails: {error}", "mend the constants", "return 1 << (LIMIT - 101)"),
     "too many iterations": Refused("the policy's loops run more than {most} times", "use a shorter range",
                                    "score = 0\nfor i in range(5000):\n    score += 1\nreturn score"),
     "too many steps": Refused("more than {most} steps, with the loops unrolled and the calls inlined",

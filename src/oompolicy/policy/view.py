@@ -101,7 +101,7 @@ class Memcg(_View):
         return None if above is None else Memcg(above, f"{self._name}.parent", self._reads)
 
     def is_under(self, other: str | Memcg) -> bool:
-        """Is it that memcg, or below it? other is a path from the root ("/kubepods.slice") or a memcg."""
+        """Is it that memcg, or below it? A path from the root ("/kubepods.slice"), or a memcg."""
         path = other._memcg.path if isinstance(other, Memcg) else "/" + other.strip("/")
         mine = self._memcg.path
         return self._note(f"is_under({path})", path == "/" or mine == path or mine.startswith(path + "/"))
@@ -130,7 +130,7 @@ class Task(_View):
 
     @property
     def comm(self) -> str:
-        """The name, at most 15 bytes."""
+        """The name, at most 15 bytes: ==, !=, in, startswith with constants."""
         return self._note("comm", self._task.comm)
 
     @property

@@ -35,10 +35,12 @@ def call(cx: Context, node: ast.Call, expression: Expression) -> Symbol:
     called = _called(cx, node.func)
     arguments = [expression(cx, part) for part in node.args]
     keywords = {part.arg: expression(cx, part.value) for part in node.keywords if part.arg is not None}
-    if called is None or UNKNOWN in arguments:
+    if called is None:
         return UNKNOWN
     if isinstance(called, Policy) or is_policy_function(called):
         return cx.inline(cx, node, called, arguments, keywords)
+    if UNKNOWN in arguments:
+        return UNKNOWN
     return _built_in(cx, node, called, arguments)
 
 

@@ -53,7 +53,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """A test that is one comparison of the IR. is_flag: left is 1 or 0, and op is NE to 0."""
+    """A test that is one comparison of the IR. is_flag: left is 1 or 0, and compared with 0."""
 
     op: CompareOp
     left: Operand
@@ -100,7 +100,7 @@ def as_number(cx: Context, node: ast.AST, test: Test) -> Symbol:
     match test:
         case Settled(holds):
             return TRUE if holds else FALSE
-        case Single(left=left, is_flag=True):
+        case Single(CompareOp.NE, left, is_flag=True):
             return Number(left)
         case Single(op, left, right):
             value = cx.builder.value()
@@ -119,8 +119,8 @@ def negated(test: Test) -> Test:
     match test:
         case Settled(holds):
             return Settled(not holds)
-        case Single(op, left, right):
-            return Single(NEGATED[op], left, right)
+        case Single(op, left, right, is_flag):
+            return Single(NEGATED[op], left, right, is_flag)
         case Forked(then, otherwise):
             return Forked(otherwise, then)
 
