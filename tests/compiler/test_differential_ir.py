@@ -17,7 +17,8 @@ from compiler.random_ir import random_program
 from oompolicy.bpf.errors import VerifierError
 from oompolicy.compiler.emit import emit
 from oompolicy.compiler.interp import Answer, run
-from oompolicy.compiler.ir import check
+from oompolicy.compiler.ir import MalformedError, Program, check
+from oompolicy.compiler.passes import PASSES, optimized
 
 CASES = int(os.environ.get("OOMPOLICY_DIFFERENTIAL_CASES", "2000"))
 SEED = int(os.environ.get("OOMPOLICY_DIFFERENTIAL_SEED", "0")) or random.randrange(1, 1 << 32)
@@ -39,15 +40,35 @@ def test_the_kernel_says_what_the_interpreter_says() -> None:
 def _one_program(worlds: Worlds, dice: random.Random, what: str, ends: Counter[str]) -> None:
     program = random_program(dice)
     check(program)
-    emitted = emit(program, MapReader(worlds, dice), FRAME_TOP)
+    better = program
+    for name, step in PASSES.items():
+        better = step(better)
+        _well_formed(better, f"{what}, after {name}, from\n{program}")
+    better = optimized(program)
+    _well_formed(better, f"{what}, from\n{program}")
+    emitted = emit(program if dice.random() < 0.3 else better, MapReader(worlds, dice), FRAME_TOP)
     try:
         kernel = loaded(emitted)
     except VerifierError as error:
-        pytest.fail(f"{what}: refused\n{program}\n{error}")
+        pytest.fail(f"{what}: refused\n{emitted.program}\n{error}")
     with kernel:
         for index in dice.sample(range(WORLDS), WORLDS_PER_PROGRAM):
             world = worlds.worlds[index]
             expected = run(program, world, TASKS[0], OC)
-            found = worlds.run(kernel, emitted, index)
-            assert found == expected, f"{what}, world {index}: {found}, not {expected}\n{program}\n{world}"
             ends["answer" if isinstance(expected, Answer) else expected.why] += 1
+            for who, found in (
+                ("the optimized program", run(better, world, TASKS[0], OC)),
+                ("the kernel", worlds.run(kernel, emitted, index)),
+            ):
+                assert found == expected, (
+                    f"{what}, world {index}: {who} says {found}, the interpreter {expected}\n{program}\n"
+                    f"as {'emitted' if who == 'the kernel' else 'optimized'}:\n"
+                    f"{emitted.program if who == 'the kernel' else better}\n{world}"
+                )
+
+
+def _well_formed(program: Program, what: str) -> None:
+    try:
+        check(program)
+    except MalformedError as error:
+        pytest.fail(f"{what}\n{error}\n{program}")

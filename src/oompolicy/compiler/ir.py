@@ -62,6 +62,10 @@ class Value:
     number: int
     kind: Kind = Kind.INT
 
+    def __hash__(self) -> int:
+        # Every pass keeps values in dictionaries, and an enum's hash is made in Python, again each time.
+        return self.number
+
     def __str__(self) -> str:
         return {TASK.number: "%task", OC.number: "%oc"}.get(self.number, f"%{self.number}")
 
@@ -135,6 +139,16 @@ NEGATED: Final = {
     CompareOp.GE: CompareOp.LT,
     CompareOp.GT: CompareOp.LE,
     CompareOp.LE: CompareOp.GT,
+}
+
+# The same comparison with its sides exchanged.
+MIRRORED: Final = {
+    CompareOp.EQ: CompareOp.EQ,
+    CompareOp.NE: CompareOp.NE,
+    CompareOp.LT: CompareOp.GT,
+    CompareOp.LE: CompareOp.GE,
+    CompareOp.GT: CompareOp.LT,
+    CompareOp.GE: CompareOp.LE,
 }
 
 # What may have no result, or none that fits; the others never fault.

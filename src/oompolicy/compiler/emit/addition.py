@@ -52,7 +52,7 @@ def sub(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
         case None, True:
             # Only what is negative, taken away, makes it too large; the result has its sign then.
             _unless(code, step.right, JumpOp.SGE, (JumpOp.SLT, register), fault)
-        case None, False:
+        case None, False if left.greatest < 0:  # 0 - LONG_MIN does not fit, -1 - LONG_MIN does
             _unless(code, step.right, JumpOp.SLE, (JumpOp.SGE, register), fault)
         case _:
             negative, done = code.label(), code.label()

@@ -1,7 +1,7 @@
 """Where each value lives: a register for as long as it is needed, or a slot of the frame.
 
 Belongs here: linear scan over intervals. Must not know: what steps do. r0 and r1 are left to the emitter, which works
-in them.
+in them; only what the very next step takes from r0 may stay there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from oompolicy.bpf.opcodes import R2, R3, R4, R5, R6, R7, R8, R9, Reg
+from oompolicy.bpf.opcodes import R0, R2, R3, R4, R5, R6, R7, R8, R9, Reg
 from oompolicy.compiler.emit.limits import STACK_BYTES_MAX, too_much_stack
 from oompolicy.compiler.emit.liveness import Interval
 from oompolicy.compiler.ir import OC, TASK, Value
@@ -48,7 +48,10 @@ def allocate(found: Iterable[Interval], frame_top: int) -> Allocation:
     """Registers first; the least used, for its length, goes to memory. Raises LimitError for too small a frame."""
     scan = _Scan()
     for interval in sorted(found, key=lambda interval: interval.start):
-        scan.place(interval)
+        if interval.goes_at_once:
+            scan.registers[interval.value] = R0
+        else:
+            scan.place(interval)
     homes: dict[Value, Home] = dict(scan.registers)
     slots, stack_bytes = _slots(scan.spilled, frame_top)
     homes.update(slots)

@@ -16,10 +16,11 @@ from oompolicy.bpf.opcodes import R0, R1, AluOp, JumpOp, Reg
 from oompolicy.compiler.arithmetic import DOES_NOT_FIT, NEGATIVE_SHIFT
 from oompolicy.compiler.bounds import Bounds
 from oompolicy.compiler.emit.addition import add, sub
-from oompolicy.compiler.emit.code import JUMPS, Code
+from oompolicy.compiler.emit.code import JUMPS, Code, fits_immediate
 from oompolicy.compiler.emit.division import floordiv, mod
-from oompolicy.compiler.emit.multiplication import mul
+from oompolicy.compiler.emit.multiplication import check_mul
 from oompolicy.compiler.ir import (
+    MIRRORED,
     NEGATED,
     Binary,
     BinaryOp,
@@ -64,8 +65,35 @@ def _plain(code: Code, step: Binary) -> None:
         second = Const(second.number % _WORD_BITS)
     register = code.target(step.result, second)
     code.into(register, first)
-    code.alu(_PLAIN[step.op], register, code.source(second, R1))
+    bits = _upper_bits_masked(step.op, second)
+    doubled = _doubled(step.op, second)
+    if doubled is not None:
+        code.alu(AluOp.LSH, register, doubled)
+    elif bits:  # two shifts are shorter than a mask that no instruction holds
+        code.alu(AluOp.LSH, register, bits)
+        code.alu(AluOp.RSH, register, bits)
+    else:
+        code.alu(_PLAIN[step.op], register, code.source(second, R1))
     code.store(step.result, register)
+
+
+def _mul(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
+    check_mul(code, step, left, right)
+    _plain(code, step)
+
+
+def _doubled(op: BinaryOp, factor: Operand) -> int | None:
+    """How often, where multiplying is doubling and the factor fits no instruction."""
+    number = factor.number if isinstance(factor, Const) else 0
+    is_long_power = op is BinaryOp.MUL and number.bit_count() == 1 and not fits_immediate(number) and number > 0
+    return number.bit_length() - 1 if is_long_power else None
+
+
+def _upper_bits_masked(op: BinaryOp, mask: Operand) -> int | None:
+    """How many of a word's upper bits it makes 0, where that is all it does and it fits no instruction."""
+    number = mask.number if isinstance(mask, Const) else 0
+    is_long_mask = op is BinaryOp.AND and number & (number + 1) == 0 and not fits_immediate(number)
+    return _WORD_BITS - number.bit_length() if is_long_mask else None
 
 
 def _shl(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
@@ -136,7 +164,7 @@ Sequence = Callable[[Code, Binary, Bounds, Bounds], None]
 _CHECKED: Final[dict[BinaryOp, Sequence]] = {
     BinaryOp.ADD: add,
     BinaryOp.SUB: sub,
-    BinaryOp.MUL: mul,
+    BinaryOp.MUL: _mul,
     BinaryOp.SHL: _shl,
 }
 _ALWAYS: Final[dict[BinaryOp, Sequence]] = {
@@ -190,18 +218,8 @@ def compare(code: Code, step: Compare) -> None:
     code.store(step.result, register)
 
 
-_MIRRORED: Final = {
-    CompareOp.EQ: CompareOp.EQ,
-    CompareOp.NE: CompareOp.NE,
-    CompareOp.LT: CompareOp.GT,
-    CompareOp.LE: CompareOp.GE,
-    CompareOp.GT: CompareOp.LT,
-    CompareOp.GE: CompareOp.LE,
-}
-
-
 def jump_if(code: Code, op: CompareOp, left: Operand, right: Operand, label: str, scratch: Reg = R0) -> None:
     """To the label if left op right. scratch: where the left side may be brought; the right side's place is r1."""
     if not isinstance(left, Value) and isinstance(right, Value):
-        op, left, right = _MIRRORED[op], right, left
+        op, left, right = MIRRORED[op], right, left
     code.jump(JUMPS[op], code.register(left, scratch), code.source(right, R1), label)

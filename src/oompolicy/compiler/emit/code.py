@@ -3,7 +3,7 @@
 Belongs here: homes of values as operands of instructions, labels, stubs for faults, which step each line is of.
 Must not know: what steps mean.
 
-r0 and r1 are for work inside one step; no value lives there.
+r0 and r1 are for work inside one step; a value is in r0 only where the next step takes it from there.
 """
 
 from __future__ import annotations

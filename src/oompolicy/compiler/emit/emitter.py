@@ -9,14 +9,13 @@ FAULT (r0 = an index into Emitted.places). There is no instruction that cannot b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.instructions import Goto, Store
 from oompolicy.bpf.opcodes import R0, R1, R2, R10, Width
 from oompolicy.compiler.arithmetic import cannot_be_read
-from oompolicy.compiler.bounds import ANY_LONG, Bounds
+from oompolicy.compiler.bounds import ANY_LONG
 from oompolicy.compiler.emit.allocation import ENTERED_WITH, Slot, allocate
 from oompolicy.compiler.emit.arithmetic import binary, compare, jump_if, unary
 from oompolicy.compiler.emit.code import ANSWER, FAULT, Code
@@ -37,7 +36,6 @@ from oompolicy.compiler.ir import (
     Fault,
     Guard,
     Jump,
-    Operand,
     Program,
     Read,
     Return,
@@ -47,6 +45,7 @@ from oompolicy.compiler.ir import (
     Value,
 )
 from oompolicy.compiler.passes.comm import lower_comm
+from oompolicy.compiler.passes.ranges import operand_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def emit(program: Program, reader: FieldReader, frame_top: int = 0, prefix: str 
     found = intervals(program.blocks, lambda step: isinstance(step, Read) and not _keeps_registers(step, reader))
     allocation = allocate(found.values(), frame_top)
     code = Code(dict(allocation.homes), prefix)
-    body = _Body(code, program.blocks, reader)
+    body = _Body(code, program, reader)
     body.emit()
     return Emitted(
         tuple(code.lines),
@@ -93,19 +92,21 @@ def _keeps_registers(step: Read, reader: FieldReader) -> bool:
 
 
 class _Body:
-    def __init__(self, code: Code, blocks: Sequence[Block], reader: FieldReader) -> None:
+    def __init__(self, code: Code, program: Program, reader: FieldReader) -> None:
         self._code = code
-        self._blocks = blocks
+        self._blocks = program.blocks
         self._reader = reader
-        self._parameters = {block.name: block.parameters for block in blocks}
-        self._reads = 0
+        self._parameters = {block.name: block.parameters for block in program.blocks}
+        self._bounds = operand_bounds(program)
 
     def emit(self) -> None:
+        self._code.origin = _first(self._blocks[0])
         for value, register in ENTERED_WITH.items():
             home = self._code.home(value)
             if isinstance(home, Slot):
                 self._code.put(Store(Width.U64, R10, home.offset, register))
         for block, following in zip(self._blocks, (*self._blocks[1:], None), strict=True):
+            self._code.origin = _first(block)
             self._code.here(self._code.block_label(block.name))
             for step in block.steps:
                 self._code.origin = step
@@ -117,7 +118,7 @@ class _Body:
     def _step(self, step: Step) -> None:
         match step:
             case Binary():
-                binary(self._code, step, _bounds(step.left), _bounds(step.right))
+                binary(self._code, step, *self._bounds.get(step.result, (ANY_LONG, ANY_LONG)))
             case Unary():
                 unary(self._code, step)
             case Compare():
@@ -136,7 +137,6 @@ class _Body:
         if isinstance(argument, Value):
             code.into(R2, argument)
             argument = None
-        self._reads += 1
         fail = code.fault(cannot_be_read(step.field), step.place)
         code.put_all(self._reader.read(step.field, argument, code.label(), fail))
         code.store(step.result, R0)
@@ -151,9 +151,9 @@ class _Body:
             case Branch():
                 self._branch(end, following)
             case Return(band, score):
-                code.into(R0, band)
                 counts = not isinstance(band, Const) or band.number == BandNumber.SCORE
-                code.into(R1, score if counts else Const(0))
+                code.into(R1, score if counts else Const(0))  # the score may be in r0
+                code.into(R0, band)
                 code.put(Goto(ANSWER))
             case Fault(why, place):
                 code.put(Goto(code.fault(why, place)))
@@ -162,7 +162,8 @@ class _Body:
         """The side that comes next falls through; the other jumps, with its moves done out of the way."""
         code = self._code
         op, then, otherwise = end.op, end.then, end.otherwise
-        if otherwise.block != following and (then.block == following or self._moves(then)):
+        falls_through = otherwise.block == following and not self._moves(then)
+        if not falls_through and (then.block == following or self._moves(then)) and not self._moves(otherwise):
             op, then, otherwise = NEGATED[op], otherwise, then
         moves = self._moves(then)
         label = code.label() if moves else code.block_label(then.block)
@@ -194,5 +195,5 @@ class _Body:
         return moves
 
 
-def _bounds(operand: Operand) -> Bounds:
-    return Bounds(operand.number, operand.number) if isinstance(operand, Const) else ANY_LONG
+def _first(block: Block) -> Step | End:
+    return block.steps[0] if block.steps else block.end

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from oompolicy import errors
 from oompolicy.compiler.ir import Place
-from oompolicy.errors import PolicyError
+from oompolicy.errors import CompileError, Refusal
 
 STACK_BYTES_MAX: Final = 512  # MAX_BPF_STACK, all of a program's frames together
 # A jump reaches 32,767 instructions; half of that is far more than a policy that runs for every task should have.
 INSTRUCTIONS_MAX: Final = 16_384
 
 
-class LimitError(PolicyError):
+class LimitError(CompileError):
     """A policy that is too large for the kernel, and the place in its source where it became so."""
 
     def __init__(self, place: Place, why: str, hint: str) -> None:
-        super().__init__(place, why, hint)
+        super().__init__([Refusal(errors.Place(*place), why, hint)])
         self.place = place
 
 

@@ -12,7 +12,25 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from oompolicy.compiler.ir import OC, TASK, Block, Place, Read, Step, Target, Value, operands_of, results_of, targets_of
+from oompolicy.compiler.ir import (
+    OC,
+    TASK,
+    Block,
+    Branch,
+    Const,
+    End,
+    Guard,
+    Operand,
+    Place,
+    Read,
+    Return,
+    Step,
+    Target,
+    Value,
+    operands_of,
+    results_of,
+    targets_of,
+)
 
 
 @dataclass(slots=True)
@@ -24,6 +42,7 @@ class Interval:
     end: int
     place: Place
     uses: int = 0
+    goes_at_once: bool = False  # its only reader comes next, and takes it from r0
     crosses_call: bool = False
     neighbours: list[Value] = field(default_factory=list)  # whose place would save a move
 
@@ -44,6 +63,7 @@ def intervals(blocks: Sequence[Block], is_call: Callable[[Step], bool]) -> dict[
     for found in walk.found.values():
         after = bisect_right(walk.calls, found.start)
         found.crosses_call = after < len(walk.calls) and walk.calls[after] < found.end
+        found.goes_at_once = found.goes_at_once and found.uses == 1
     return {value: found for value, found in walk.found.items() if found.uses}
 
 
@@ -60,9 +80,10 @@ class _Walk:
         for parameter in block.parameters:
             # What its predecessors pass is known by now: they come first, and noted it as a neighbour.
             self._define(parameter, self._position, block.end.place)
-        for step in block.steps:
+        items = (*block.steps, block.end)
+        for step, following in zip(block.steps, items[1:], strict=True):
             self._position += 2
-            self._step(step)
+            self._step(step, following)
         self._position += 2
         for operand in operands_of(block.end):
             if isinstance(operand, Value):
@@ -71,7 +92,7 @@ class _Walk:
             self._pass_on(target)
         self._position += 2
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: Step, following: Step | End) -> None:
         if self._is_call(step):
             self.calls.append(self._position)
         operands = [operand for operand in operands_of(step) if isinstance(operand, Value)]
@@ -81,6 +102,7 @@ class _Walk:
             defined = self._define(result, self._position + 1, step.place)
             if not isinstance(step, Read):
                 defined.neighbours.extend(operands)
+            defined.goes_at_once = result == _taken_from_r0(following)
 
     def _define(self, value: Value, position: int, place: Place) -> Interval:
         # A parameter has an entry already, made when its first predecessor passed something to it.
@@ -99,3 +121,13 @@ class _Walk:
             if isinstance(argument, Value):
                 entry = self.found.setdefault(parameter, Interval(parameter, 0, 0, self.found[argument].place))
                 entry.neighbours.append(argument)
+
+
+def _taken_from_r0(item: Step | End) -> Operand | None:
+    """What a comparison that jumps, or a return, may find in r0, where the other side is no reason to use r0."""
+    match item:
+        case Guard(left=left, right=right) | Branch(left=left, right=right):
+            return left if isinstance(left, Value) else right
+        case Return(band=Const(), score=score):
+            return score
+    return None

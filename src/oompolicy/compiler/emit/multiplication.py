@@ -1,4 +1,4 @@
-"""Multiplication that knows when its result does not fit.
+"""When the result of a multiplication does not fit.
 
 Belongs here: the check of mul. Must not know: other arithmetic.
 """
@@ -14,8 +14,8 @@ from oompolicy.compiler.ir import Binary, Const, Operand
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 
 
-def mul(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
-    """result = left * right, checked."""
+def check_mul(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
+    """To the fault unless left * right fits; what they are stays in place."""
     fault = code.fault(DOES_NOT_FIT, step.place)
     if isinstance(step.left, Const):
         _by_constant(code, step.right, step.left.number, right, fault)
@@ -23,7 +23,6 @@ def mul(code: Code, step: Binary, left: Bounds, right: Bounds) -> None:
         _by_constant(code, step.left, step.right.number, left, fault)
     else:
         _check(code, step, left, right, fault)
-    _product(code, step)
 
 
 def _by_constant(code: Code, operand: Operand, factor: int, known: Bounds, fault: str) -> None:
@@ -73,13 +72,3 @@ def _absolute(code: Code, operand: Operand, known: Bounds) -> Reg:
     else:
         code.put(Negate(R0))
     return R0
-
-
-def _product(code: Code, step: Binary) -> None:
-    left, right = step.left, step.right
-    if code.register_of(right) is not None and code.register_of(right) is code.target(step.result):
-        left, right = right, left
-    register = code.target(step.result, right)
-    code.into(register, left)
-    code.alu(AluOp.MUL, register, code.source(right, R1))
-    code.store(step.result, register)

@@ -5,12 +5,13 @@ Belongs here: mechanical rewriting of the IR. Must not know: why a pass rewrites
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from oompolicy.compiler.ir import (
     FIRST_FREE,
     Binary,
+    Block,
     Branch,
     CommTest,
     Compare,
@@ -26,7 +27,9 @@ from oompolicy.compiler.ir import (
     Target,
     Unary,
     Value,
+    operands_of,
     results_of,
+    targets_of,
 )
 
 Substitution = dict[Value, Operand]
@@ -54,6 +57,8 @@ def substituted_step(step: Step, known: Substitution) -> Step:
 
 def substituted_end(end: End, known: Substitution) -> End:
     """The same for an end."""
+    if not known or known.keys().isdisjoint(operands_of(end)):
+        return end
     match end:
         case Jump(target):
             return replace(end, target=substituted_target(target, known))
@@ -83,7 +88,7 @@ def _of(operand: Operand, known: Substitution) -> Operand:
 
 
 def _value(value: Value, known: Substitution) -> Value:
-    """A base stays a value: what stands for it is one, unless it is null, and then nothing reads through it."""
+    """A base stays a value: where it is known to be null, the pass sees to it that nothing reads through it."""
     found = known.get(value, value)
     return found if isinstance(found, Value) else value
 
@@ -98,3 +103,14 @@ def new_values(program: Program) -> Iterator[Value]:
     while True:
         number += 1
         yield Value(number, Kind.INT)
+
+
+def reached(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Without the blocks that nothing goes to any more."""
+    known = {blocks[0].name}
+    kept = []
+    for block in blocks:
+        if block.name in known:
+            kept.append(block)
+            known.update(target.block for target in targets_of(block.end))
+    return tuple(kept)
