@@ -14,12 +14,12 @@ import pytest
 
 from compiler.bpf_world import FRAME_TOP, MapReader, Worlds, loaded
 from compiler.made_up_worlds import OC, TASKS, made_up_world
-from compiler.modules import policy_of
 from compiler.random_source import random_policy
 from compiler.views import python_says
 from oompolicy.bpf.errors import VerifierError
 from oompolicy.compiler.checked import checked
 from oompolicy.compiler.emit import LimitError, emit
+from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.interp import Answer, Failure, run
 from oompolicy.compiler.passes import optimized
