@@ -292,7 +292,7 @@ REFUSED: Final = {
     "empty comm": Refused("a comm is compared with an empty text", "name at least one character",
                           'return task.comm == ""'),
     "reference": Refused("{what} is not a number", "read one of its fields", "return task + 1"),
-    "references compared": Refused("{what} is not compared: each reading makes another object",
+    "references compared": Refused("{what} is compared with None alone: each reading makes another object",
                                    "compare ids: a.id == b.id, a.pid == b.pid",
                                    "return task.memcg == oc.memcg"),
     "truth": Refused("the truth of {what} is not clear", "write {name} is not None", "return 1 if task.memcg else 0"),
