@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab import LabError
+from lab import DoesNotBuildError, LabError
 from lab.commands import run
 from lab.patched_kernel import patched_image
 
@@ -59,14 +59,21 @@ def kernel(wanted: str, cache: Path = CACHE) -> Kernel:
 def with_modules(chosen: Kernel, backends: Iterable[str], cache: Path = CACHE) -> Kernel:
     """The kernel with what these backends need to have loaded, built for it.
 
-    The hook is a module for a Debian kernel; the patched one, and whoever brings an image, has it built in.
-    Raises LabError where it cannot be built.
+    The hook is a module for a Debian kernel; the patched one, and whoever brings an image, has it built in. For auto
+    it is there where it builds: that is the machine on which auto has to find out. Raises LabError where it cannot be
+    built, and is wanted by its name.
     """
-    if "hook" not in backends or chosen.root is None:
+    wanted = set(backends)
+    if not wanted & {"hook", "auto"} or chosen.root is None:
         return chosen
     from lab.module_build import module  # which needs this room
 
-    return replace(chosen, modules=(module(chosen.release, cache=cache),))
+    try:
+        return replace(chosen, modules=(module(chosen.release, cache=cache),))
+    except DoesNotBuildError:
+        if "hook" in wanted:
+            raise
+        return chosen
 
 
 def names() -> tuple[str, ...]:

@@ -11,10 +11,13 @@ from typing import Final
 
 # Each as the kernel begins such a message; "WARNING: CPU" and not any "WARNING", which boot messages have in them.
 PROBLEMS: Final = {
-    "warning": r"WARNING: (CPU: \d+ PID: \d+ at |\S+:\d+ at |possible |suspicious |bad unlock|inconsistent )",
+    "warning": r"WARNING: (CPU: \d+ PID: \d+ at |\S+:\d+ at )",
     "bug": r"BUG: |kernel BUG at |Oops: |Oops\[|Internal error: |general protection fault|double fault|stack segment",
     "paging": r"unable to handle (kernel|page fault)|Unable to handle kernel|Bad page state|Bad rss-counter state",
-    "lockdep": r"possible (circular|recursive) locking|INFO: possible |INFO: suspicious RCU|DEADLOCK|lock held when",
+    # The headlines of kernel/locking/lockdep.c, "INFO:" before v4.11; two more begin with "BUG:".
+    "lockdep": r"(WARNING|INFO): (possible |inconsistent |bad (unlock|contention)|\S+-safe -> \S+-unsafe lock order|"
+    r"held lock freed|Nested lock was not|\S+/\d+ still has locks held|lock held when|suspicious RCU|circular locking|"
+    r"trying to register non-static key)|\*\*\* DEADLOCK \*\*\*|DEBUG_LOCKS_WARN_ON",
     "rcu stall": r"rcu: INFO: |rcu_\w+ (self-)?detected stall|detected expedited stalls|rcu_\w+ kthread starved",
     "lockup": r"watchdog: BUG|soft lockup|hard LOCKUP|Hard LOCKUP",
     "hung task": r"INFO: task .+ blocked for more than \d+ seconds",

@@ -43,7 +43,10 @@ class Report(Struct, frozen=True):
 
 
 class RoundVerdict(Struct, frozen=True):
-    """One round: who died in the kernel's order, who lived, what was expected, and why it is not ok."""
+    """One round: who died in the kernel's order, who lived, what was expected, and why it is not ok.
+
+    took: the backend that auto took, and took_why in the daemon's words why not the hook; None without auto.
+    """
 
     number: int
     about: str | None
@@ -59,6 +62,8 @@ class RoundVerdict(Struct, frozen=True):
     seconds: float | None
     timings_s: dict[str, float]
     skipped: str | None = None
+    took: str | None = None
+    took_why: str | None = None
 
 
 class Result(Struct, frozen=True):

@@ -5,7 +5,11 @@ Belongs here: the comparison, and saying in a sentence why it fails. Must not kn
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
 
 from oompolicy.mm.oom import OomConstraint
 
@@ -16,6 +20,10 @@ from lab.result import Report, Result, RoundVerdict, Who
 from lab.scenario import Scenario
 from lab.seen import KILLED, Death, Process, RoundSeen
 from lab.world import MORE, Play, Round
+
+# What `oompolicy run` says of itself.
+TOOK: Final = re.compile(r"^oompolicy: policy .+, backend (\w+), pid \d+$", re.MULTILINE)
+TOOK_WHY: Final = re.compile(r"^oompolicy: (not the hook: .+)$", re.MULTILINE)
 
 
 def judge(played: Played) -> Result:
@@ -51,8 +59,31 @@ def judge_round(this: Play, seen: RoundSeen | None) -> RoundVerdict:
     if seen is None:
         why = [] if this.skipped is not None else ["it was not played"]
         return _verdict(this, RoundSeen(this.number, [], [], [], ""), [], why)
+    if this.round.backend == "auto":
+        return judge_auto(this, seen)
     reports = check_reports(this, seen)
     return _verdict(this, seen, reports, why_not_ok(this.round, seen, reports))
+
+
+def judge_auto(this: Play, seen: RoundSeen) -> RoundVerdict:
+    """A round of backend auto: as one of the backend that was taken, which may be one that cannot do it.
+
+    Then it was played all the same, but nothing is expected of it.
+    """
+    took, why = TOOK.search(seen.policy_log), TOOK_WHY.search(seen.policy_log)
+    if took is None:  # the daemon did not come so far, and the round says why
+        return _verdict(this, seen, [], why_not_ok(this.round, seen, []) or ["nobody knows what auto took"])
+    taken = msgspec.structs.replace(this, round=msgspec.structs.replace(this.round, backend=took[1]))
+    reports = check_reports(taken, seen)
+    cannot = taken.skipped
+    excused = cannot is not None and seen.trouble is None
+    verdict = _verdict(this, seen, reports, [] if excused else why_not_ok(this.round, seen, reports))
+    return msgspec.structs.replace(
+        verdict,
+        skipped=f"auto took {took[1]}: {cannot}" if excused else None,
+        took=took[1],
+        took_why=None if why is None else why[1],
+    )
 
 
 def _verdict(this: Play, seen: RoundSeen, reports: list[Report], why: list[str]) -> RoundVerdict:

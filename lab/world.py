@@ -18,7 +18,7 @@ MACHINE: Final = "machine"
 SYSRQ: Final = "sysrq"
 MORE: Final = "..."  # last among victims: whoever dies after them does not matter
 
-Backend = Literal["none", "oom_score_adj", "hook", "kill"]
+Backend = Literal["none", "auto", "oom_score_adj", "hook", "kill"]
 # Each description completes the sentence "expected ...".
 Size = Annotated[
     Annotated[str, Meta(pattern=r"^[0-9]{1,12}[KMG]?$")] | Annotated[int, Meta(ge=0)],
@@ -207,7 +207,10 @@ class Play(_Said, frozen=True):
 
     @property
     def skipped(self) -> str | None:
-        """Why it is not played: the backend cannot do what is wanted; None where it is played."""
+        """Why it is not played: the backend cannot do what is wanted; None where it is played.
+
+        What auto takes is known in the guest only: such a round is played, and judged by what was taken.
+        """
         return (self.round.cannot or {}).get(self.round.backend or "none")
 
 

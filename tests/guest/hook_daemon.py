@@ -1,6 +1,7 @@
 """The daemon with the hook: killed, adopted, stopped, poked; the commands around it. Runs in a guest, as root.
 
 Belongs here: acts and what was seen, one line of JSON a proof. Must not know: what is right; test_hook.py judges.
+Usage: hook_daemon.py [patched]: there the kernel has the hook itself, and there is no module to take away.
 """
 
 from __future__ import annotations
@@ -18,21 +19,27 @@ from guest.oom_stage import CGROUPS, cannot_be_chosen, command, load, log, taint
 from oompolicy.backends.hook import pins
 
 LOG = Path("/run/daemon.log")
+CONFIG = Path("/run/oompolicy.toml")
 OOMPOLICY = (sys.executable, "-m", "oompolicy")
 
 
 def start(*options: str) -> subprocess.Popen[bytes]:
     """A daemon whose first look is over when this returns."""
     LOG.write_text("")
-    command_line = [*OOMPOLICY, "run", "--backend", "hook", "--policy", "memcg_priority", *options]
+    hook = ("--backend", "hook", "--published")
+    command_line = [*OOMPOLICY, "run", *hook, "--policy", "memcg_priority", *options]
     with LOG.open("wb") as out:
         daemon = subprocess.Popen(command_line, stderr=out)
     wait(lambda: "in 2 of 2 scopes" in LOG.read_text() or daemon.poll() is not None, 60)
     return daemon
 
 
-def oompolicy(*words: str) -> tuple[int, str]:
-    done = subprocess.run([*OOMPOLICY, *words], capture_output=True, text=True, check=False)
+NOBODY = 65534
+
+
+def oompolicy(*words: str, uid: int = 0) -> tuple[int, str]:
+    who = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
+    done = subprocess.run([*OOMPOLICY, *words], capture_output=True, text=True, check=False, **who)  # type: ignore[call-overload]
     return done.returncode, done.stdout + done.stderr
 
 
@@ -86,14 +93,37 @@ def set_is_live() -> None:
         began_s = time.monotonic()
         said = [oompolicy("set", f"{scope}/batch", "950"), oompolicy("set", f"{scope}/db", "5")]
         seconds = time.monotonic() - began_s
-        tell("set", said=said, victims=run_out(tree), seconds=seconds)
+        got = [oompolicy("get", f"{scope}/batch", "--json"), oompolicy("get", scope)]
+        got.append(oompolicy("get", scope, uid=NOBODY))
+        tell("set", said=said, victims=run_out(tree), seconds=seconds, got=got)
         daemon.terminate()
         daemon.wait()
+
+
+def get_shows_what_is_in_force() -> None:
+    """An attribute that nobody told the daemon of; then a daemon that is gone, until nothing counts any more."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        leaf = f"/{(tree.path / 'batch').relative_to(CGROUPS)}"
+        CONFIG.write_text("ttl_ms = 4000\n")
+        CONFIG.chmod(0o644)
+        daemon = start("--interval-ms", "1000", "--config", str(CONFIG))
+        daemon.kill()
+        daemon.wait()
+        os.setxattr(tree.path / "batch", "user.oompolicy.value", b"7")
+        fresh = oompolicy("get", leaf, "--json")
+        time.sleep(4.1)
+        expired = [oompolicy("get", leaf, "--json"), oompolicy("get", leaf)]
+        oompolicy("detach")
+        tell("get", fresh=fresh, expired=expired, detached=oompolicy("get", leaf, "--json"))
 
 
 def commands() -> None:
     tell("selftest", said=oompolicy("selftest"), left=pins.FOLDER.exists())
     tell("doctor", said=oompolicy("doctor", "--json"))
+
+
+def without_the_module() -> None:
     tell("rmmod after", detached=command("rmmod", "oom_policy"))
     tell("selftest without", said=oompolicy("selftest"))
     tell("doctor without", said=oompolicy("doctor", "--json"))
@@ -102,11 +132,16 @@ def commands() -> None:
 def main() -> None:
     cannot_be_chosen()
     os.setxattr(CGROUPS, "user.oompolicy.value", b"1000")
-    load()
+    has_module = "patched" not in sys.argv
+    if has_module:
+        load()
     killed_and_adopted()
     detached_without_a_daemon()
     set_is_live()
+    get_shows_what_is_in_force()
     commands()
+    if has_module:
+        without_the_module()
     tell("log", tainted=tainted(), lines=log().splitlines())
 
 

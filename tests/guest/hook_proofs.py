@@ -17,7 +17,7 @@ from guest.hook_stage import InForce, Tree
 from guest.oom_stage import CGROUPS, cannot_be_chosen, command, load, log, oom_score, sysrq_f, tainted, wait
 from oompolicy.backends.hook import attachment, pins, program
 from oompolicy.backends.hook.layout import KernelLayout
-from oompolicy.backends.hook.program import MapDescriptors
+from oompolicy.backends.hook.pieces import MapDescriptors
 from oompolicy.backends.hook.target import open_target
 from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.instructions import Exit, Load, move
@@ -159,7 +159,10 @@ def refused_program(force: InForce) -> None:
 
 
 def other_programs(force: InForce) -> InForce:
-    """A newer version of the programs takes over from the old one, which answers until the new one has published."""
+    """A newer version of the programs takes over from the old one, which answers until the new one has published.
+
+    One OOM while nobody looks, one while both are attached, one under the new: each is told of once.
+    """
 
     def longer(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
         yield from (move(R0, 0), *program.score(layout, maps))
@@ -168,15 +171,23 @@ def other_programs(force: InForce) -> InForce:
         small_in_batch(tree)
         force.see(PRIORITY)
         force.hook.close()
+        alone = run_out(tree)
         attachment.PROGRAMS["score"] = longer
         newer = InForce()
         before = [path.name for path in pins.sets()]
-        in_between = run_out(tree)
+        tree.put("asks", "asks_more", 1, "grow=22")
+        in_between = tree.victims_besides(alone)
+        newer.see(PRIORITY)
+        told = [newer.started, newer.told]
     with Tree(60) as tree:
         small_in_batch(tree)
         newer.see(PRIORITY)
+        told.append(newer.told)
         sets = [before, [path.name for path in pins.sets()]]
-        tell("replaced", sets=sets, in_between=in_between, victims=run_out(tree), choices=newer.choices())
+        seen: dict[str, object] = {"sets": sets, "alone": alone, "in_between": in_between}
+        seen |= {"victims": run_out(tree), "choices": newer.choices()}
+        newer.see(PRIORITY)
+        tell("replaced", told=[*told, newer.told], **seen)
     return newer
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from oompolicy.backends.hook.abi import ControlWord
 from oompolicy.backends.hook.attachment import Attachment
 from oompolicy.backends.hook.backend import Hook
 from oompolicy.backends.hook.events import Event, events_of
+from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.policy.api import Policy
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
@@ -49,6 +51,11 @@ class Tree(Stage):
         wait(lambda: len(self.lines("ready")) > before)
         return int(self.lines("ready")[-1])
 
+    def victims_besides(self, before: list[str]) -> list[str]:
+        """Who was killed after these, when there is somebody."""
+        wait(lambda: len(self.victims()) > len(before))
+        return self.victims()[len(before) :]
+
     def __exit__(self, *error: object) -> None:
         (self.path / "cgroup.kill").write_text("1")
         for folder, _, _ in os.walk(self.path, topdown=False):
@@ -68,9 +75,12 @@ def removed(path: Path) -> None:
 class InForce:
     """The backend in this process, with a policy in force from see() on."""
 
-    def __init__(self, ttl_ms: int = 600_000) -> None:
-        self.hook = Hook(ttl_ms)
+    def __init__(
+        self, ttl_ms: int = 600_000, wanted: Wanted = Wanted.PUBLISHED, shadowing: Sequence[Policy] = ()
+    ) -> None:
+        self.hook = Hook(ttl_ms, wanted=wanted, shadowing=shadowing)
         self.started = self.hook.start(live_snapshot())
+        self.told: tuple[str, ...] = ()  # at the last look
         self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
 
     def attachment(self) -> Attachment:
@@ -82,11 +92,12 @@ class InForce:
         held = self.attachment().control
         return {word: held[word] for word in ControlWord}
 
-    def see(self, policy: Policy) -> Snapshot:
-        """Look, and publish; the OOMs before are forgotten."""
-        self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
+    def see(self, policy: Policy, forget: bool = True) -> Snapshot:
+        """Look, and publish; the OOMs before are forgotten, or not."""
+        if forget:
+            self.seen_seq = self.control()[ControlWord.NEXT_SEQ]
         snapshot = live_snapshot()
-        self.hook.look(snapshot, policy, nullcontext)
+        self.told = self.hook.look(snapshot, policy, nullcontext).notes
         self.hook.enforce()
         return snapshot
 
@@ -120,6 +131,7 @@ def shown(event: Event) -> dict[str, object]:
         "by_answer": chosen.points,
         "most": event.ranked[0].points,
         "whole": event.is_whole,
+        "policies": len(event.policy_ids | {event.policy_id}),
         "scope": event.scope,
         "sources": {one.comm: one.source.name for one in event.weighed},
         "bands": {one.comm: one.band.value for one in event.weighed},

@@ -11,6 +11,7 @@ import pytest
 from lab import LabError
 from lab.guest import Ended, GuestResult, run_guest
 from lab.hog import hog
+from lab.kernels import PATCHED
 from lab.python_tree import python_tree
 
 KERNELS = [pytest.param("6.12", marks=pytest.mark.guest_core), "6.1"]
@@ -44,7 +45,7 @@ def test_demo_on_cgroup_v2(kernel: str) -> None:
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [*KERNELS, PATCHED])
 def test_values_on_cgroup_v2_are_seen_by_everybody(kernel: str) -> None:
     script = """
         mkdir /sys/fs/cgroup/batch /sys/fs/cgroup/batch2
@@ -57,7 +58,21 @@ def test_values_on_cgroup_v2_are_seen_by_everybody(kernel: str) -> None:
     assert [json.loads(lines[1])[key] for key in ("cgroup", "value", "own")] == ["/batch", -7, -7]
     found = {line["what"]: line for line in map(json.loads, lines[2:])}
     assert found["memory controller"]["found"] == "cgroup v2 at /sys/fs/cgroup"
-    assert found["backend"]["found"] == "oom_score_adj"
+    assert found["backend"]["found"] == ("hook" if kernel == PATCHED else "oom_score_adj")
+
+
+@pytest.mark.guest
+def test_on_6_1_doctor_says_why_there_is_no_hook_and_what_to_do() -> None:
+    done = in_guest("6.1", "python3 -m oompolicy doctor --json; python3 -m oompolicy doctor > /out/table")
+    found = {line["what"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found["BTF"]["ok"] == "yes"
+    assert found["fmod_ret"]["ok"] == found["hook"]["ok"] == "no"
+    said = "fmod_ret for functions of modules is not there: no register_btf_fmodret_id_set(), which came with 6.3"
+    assert found["fmod_ret"]["found"] == said
+    assert found["fmod_ret"]["todo"].startswith("take backend oom_score_adj")
+    table = done.out["table"].decode()
+    assert said in table
+    assert "`run --backend auto` takes: oom_score_adj" in table
 
 
 STAGE = (Path(__file__).parents[2] / "lab/reports/stage.sh").read_text()
@@ -76,7 +91,7 @@ adjusted() { # wait until the daemon has seen to a hog
         sleep 0.1; tries=$((tries + 1))
     done
 }
-python3 -m oompolicy run --policy memcg_priority --interval-ms 300 2> /out/daemon &
+python3 -m oompolicy run --backend auto --policy memcg_priority --interval-ms 300 2> /out/daemon &
 daemon=$!
 adjusted small
 echo "sysrq: small $(cat /proc/$(pid_of small)/oom_score_adj), large $(cat /proc/$(pid_of large)/oom_score_adj)"
@@ -111,3 +126,11 @@ def test_a_stock_kernel_obeys_the_daemon_when_the_whole_machine_runs_out(kernel:
     after = [line[2] for line in lines if line[0] == "after:"]
     assert set(after) <= {"0"}, (lines, log)
     assert "putting back" in log
+    assert f"oompolicy: not the hook: hook: {NO_HOOK[kernel]}" in log
+    assert "policy memcg_priority, backend oom_score_adj" in log
+
+
+NO_HOOK = {
+    "6.12": "neither this kernel nor a module has bpf_oom_score(): modprobe oom_policy",
+    "6.1": "this kernel has no bpf_oom_score(), and fmod_ret for functions of modules is not there",
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,10 @@ from lab import DoesNotBuildError, LabError, random_oom
 from lab.hog import hog
 from lab.kernels import kernel, with_modules
 from lab.python_tree import python_tree
-from lab.scenario import collection
+from lab.scenario import collection, find, read_scenario
 
 KERNELS = ("6.12", "6.1")
+COLLECTION = [path.stem for path in collection()]
 SMALL = """
 runs_out = "/job"
 by = "small"
@@ -112,20 +114,68 @@ def _needs_the_hook(name: str) -> None:
         pytest.skip(f"no hook here: {error}")
 
 
+def _played(run_command: Run, scenario: str, name: str, backend: str) -> dict[str, Any]:
+    """A scenario of the collection, in which nothing may be amiss."""
+    done = run_command("lab", scenario, "--kernel", name, "--backend", backend, "--json")
+    (result,) = map(json.loads, done.out.splitlines())
+    assert (result["ok"], done.status) == (True, 0), result
+    return dict(result)
+
+
 @pytest.mark.guest
 @pytest.mark.parametrize(
     ("name", "backend"), [("6.12", "oom_score_adj"), ("6.1", "oom_score_adj"), ("6.12", "hook"), ("patched", "hook")]
 )
-@pytest.mark.parametrize("scenario", [path.stem for path in collection()])
+@pytest.mark.parametrize("scenario", COLLECTION)
 def test_the_collection(scenario: str, name: str, backend: str, run_command: Run) -> None:
     if backend == "hook":
         _needs_the_hook(name)
-    done = run_command("lab", scenario, "--kernel", name, "--backend", backend, "--json")
-    (result,) = map(json.loads, done.out.splitlines())
-    assert (result["ok"], done.status) == (True, 0), result
+    result = _played(run_command, scenario, name, backend)
     reports = [report for played in result["rounds"] for report in played["reports"]]
     assert False not in [report["agrees"] for report in reports]
     assert reports or all(played["skipped"] for played in result["rounds"])
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("scenario", COLLECTION)
+def test_on_6_1_auto_falls_back_says_so_and_the_collection_ends_as_expected(scenario: str, run_command: Run) -> None:
+    """What oom_score_adj cannot do is said of the very rounds that say so themselves."""
+    rounds = _played(run_command, scenario, "6.1", "auto")["rounds"]
+    under_auto = [played for played in rounds if played["backend"] == "auto"]
+    assert under_auto
+    for played in under_auto:
+        assert played["took"] == "oom_score_adj"
+        assert played["took_why"].startswith(
+            "not the hook: hook: this kernel has no bpf_oom_score(), and fmod_ret for "
+        )
+    without = read_scenario(find(scenario)).rounds
+    cannot = {this.number for this in without if "oom_score_adj" in (this.round.cannot or {})}
+    assert {played["number"] for played in rounds if played["skipped"] is not None} == cannot
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("scenario", ["memcg", "late", "contrary"])
+@pytest.mark.parametrize("name", ["6.12", "patched"])
+def test_where_the_hook_is_auto_takes_it(scenario: str, name: str, run_command: Run) -> None:
+    """The latter two cannot be done without it."""
+    _needs_the_hook(name)
+    rounds = _played(run_command, scenario, name, "auto")["rounds"]
+    taken = [(played["took"], played["took_why"]) for played in rounds if played["backend"] == "auto"]
+    assert taken == [("hook", None)] * len(taken) != []
+    assert all(played["skipped"] is None and played["victims"] for played in rounds)
+
+
+@pytest.mark.guest
+def test_what_oom_score_adj_is_said_not_to_express_it_does_not(run_command: Run, tmp_path: Path) -> None:
+    """The scenario that says so, made to try: the round fails, and no other does."""
+    text = find("contrary").read_text()
+    without = [line for line in text.splitlines() if not line.startswith("cannot")]
+    (tmp_path / "tried.toml").write_text("\n".join(without))
+    done = run_command("lab", tmp_path / "tried.toml", "--backend", "oom_score_adj", "--json")
+    (result,) = map(json.loads, done.out.splitlines())
+    assert done.status == 1
+    assert [played["ok"] for played in result["rounds"]] == [True, False, True]
+    assert result["rounds"][1]["why"][0] == "cache was to die, and batch died"
 
 
 @pytest.mark.guest

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from lab import DoesNotBuildError, LabError
-from lab.guest import Ended, run_guest
+from lab.guest import Ended, Machine, run_guest
 from lab.hog import hog
 from lab.kernels import PATCHED, kernel
+from lab.log_problems import log_problems
 from lab.module_build import module
 from lab.python_tree import python_tree
 
@@ -35,6 +36,7 @@ def in_guest(
     modules: Mapping[str, Path] | None = None,
     files: Mapping[str, Path] | None = None,
     limit_s: float = 240,
+    swap_mib: int = 0,
 ) -> Proofs:
     """Run a program of this folder with the module, `modules` built and `files` as they are: its lines by name."""
     if shutil.which("qemu-system-x86_64") is None:
@@ -44,7 +46,7 @@ def in_guest(
         carried = python_tree() | {"/bin/hog": hog(), "/lib/oom_policy.ko": module(release)}
         carried |= {f"/lab/guest/{path.name}": path for path in HERE.glob("*.py")}
         carried |= {name: module(release, folder) for name, folder in (modules or {}).items()} | dict(files or {})
-        done = run_guest(f"cd /lab && python3 -m guest.{program}", wanted, files=carried, time_limit_s=limit_s)
+        done = run_guest(f"cd /lab && python3 -m guest.{program}", wanted, Machine(swap_mib=swap_mib), carried, limit_s)
     except DoesNotBuildError:
         raise
     except LabError as error:
@@ -56,7 +58,8 @@ def in_guest(
 
 
 def trouble(log: dict[str, Any]) -> list[str]:
-    return [line for line in log["lines"] if TROUBLE.search(line)]
+    """What the kernel complained of, by broad words and by the lab's own."""
+    return [line for line in log["lines"] if TROUBLE.search(line)] + log_problems(log["lines"])
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "a backend that is not there": (
         'backend = "hok"\nby = "grower"',
         'by = "grower"',
-        'backend: expected one of "none", "oom_score_adj", "hook", "kill", not "hok": did you mean "hook"?',
+        'backend: expected one of "none", "auto", "oom_score_adj", "hook", "kill", not "hok": did you mean "hook"?',
     ),
     "a workload without a name": ("", 'name = "large"\n', "workload 1 has no name: add name = …"),
     "not TOML": ("by = grower", 'by = "grower"', "is not TOML: Invalid value"),

@@ -11,6 +11,7 @@ from seen_rounds import FIXTURES, fixture, played
 
 from lab.guest import Ended
 from lab.log_problems import log_problems
+from lab.result import RoundVerdict
 from lab.seen import KILLED, Death, Marked, Process, RoundSeen, Said, line, read_lines
 from lab.verdict import judge, judge_round, nothing_played, victims_of, why_not_these
 from lab.world import Play, Round, World
@@ -92,6 +93,39 @@ def test_a_round_that_is_skipped_is_ok_and_says_why() -> None:
     scenario = played(this).scenario
     result = nothing_played(scenario, "6.12")
     assert (result.ok, result.rounds[0].skipped, result.rounds[0].why) == (True, "because", [])
+
+
+NO_HOOK = "oompolicy: not the hook: hook: this kernel has no bpf_oom_score()\n"
+
+
+def under_auto(took: str, log: str = "", trouble: str | None = None) -> RoundVerdict:
+    """A round in which `a` is to die, which oom_score_adj cannot do; `b` died, and auto took this."""
+    this = expecting(victims=["a"], policy="p", cannot={"oom_score_adj": "because"})
+    this = msgspec.structs.replace(this, round=msgspec.structs.replace(this.round, backend="auto"))
+    seen = msgspec.structs.replace(died("b", born=("a",)), trouble=trouble)
+    said = f"{log}oompolicy: policy p, backend {took}, pid 7\noompolicy: more\n"
+    return judge_round(this, msgspec.structs.replace(seen, policy_log=said if took else log))
+
+
+def test_what_auto_took_is_said_and_what_it_cannot_is_not_expected() -> None:
+    verdict = under_auto("oom_score_adj", NO_HOOK)
+    assert (verdict.ok, verdict.why, verdict.skipped) == (True, [], "auto took oom_score_adj: because")
+    assert (verdict.backend, verdict.took) == ("auto", "oom_score_adj")
+    assert verdict.took_why == "not the hook: hook: this kernel has no bpf_oom_score()"
+
+
+def test_what_auto_took_and_can_do_it_is_judged() -> None:
+    verdict = under_auto("hook")
+    assert (verdict.ok, verdict.why, verdict.skipped) == (False, ["a was to die, and b died"], None)
+    assert (verdict.took, verdict.took_why) == ("hook", None)
+
+
+def test_under_auto_trouble_is_no_excuse() -> None:
+    assert under_auto("oom_score_adj", trouble="the daemon ended with status 1").why == [
+        "the daemon ended with status 1"
+    ]
+    assert under_auto("", trouble="not in force").why == ["not in force"]
+    assert not under_auto("").ok
 
 
 @pytest.mark.parametrize(
@@ -208,7 +242,23 @@ kernel BUG at mm/memcontrol.c:42!
 Oops: 0000 [#1] PREEMPT SMP NOPTI
 general protection fault, probably for non-canonical address 0xdead000000000100
 WARNING: possible circular locking dependency detected
+WARNING: possible recursive locking detected
+WARNING: possible irq lock inversion dependency detected
+WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected
+WARNING: inconsistent lock state
+WARNING: bad unlock balance detected!
+WARNING: bad contention detected!
+WARNING: held lock freed!
+WARNING: Nested lock was not taken
+WARNING: hog/123 still has locks held!
+WARNING: lock held when returning to user space!
 WARNING: suspicious RCU usage
+[ INFO: possible circular locking dependency detected ]
+INFO: trying to register non-static key.
+[ BUG: Invalid wait context ]
+BUG: MAX_LOCKDEP_ENTRIES too low!
+BUG: sleeping function called from invalid context at mm/memcontrol.c:42
+DEBUG_LOCKS_WARN_ON(lock->magic != lock)
 INFO: task hog:123 blocked for more than 120 seconds.
 rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 rcu: INFO: rcu_sched self-detected stall on CPU

@@ -44,12 +44,14 @@ SHOWN_AT_MOST = 4
 
 @click.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO...]")
-@click.option("--kernel", "kernels", multiple=True, metavar="K", help="6.12, 6.1, or ./bzImage; may be repeated.")
+@click.option(
+    "--kernel", "kernels", multiple=True, metavar="K", help="6.12, 6.1, patched, or ./bzImage; may be repeated."
+)
 @click.option("--policy", "-p", "policy_name", metavar="P", help="Play every round that has a policy with this one.")
 @click.option(
     "--backend",
-    type=click.Choice(["none", "oom_score_adj", "hook", "kill"]),
-    help="Force policies this way; none: only the rounds without a policy.",
+    type=click.Choice(["none", "auto", "oom_score_adj", "hook", "kill"]),
+    help="Force policies this way; auto: as run chooses there; none: only the rounds without a policy.",
 )
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Keep logs and results there.")
 @json_option
@@ -174,7 +176,7 @@ def _row(result: Result, this: RoundVerdict) -> tuple[object, ...]:
         result.scenario,
         result.kernel,
         this.number,
-        this.backend,
+        this.backend if this.took is None else f"{this.backend}: {this.took}",
         _policy(this.policy),
         this.runs_out,
         _names([victim.comm for victim in this.victims]),
@@ -214,7 +216,7 @@ def _agreement(reports: list[Report]) -> str:
 
 
 def _remarks(this: RoundVerdict) -> Iterator[str]:
-    yield from [] if this.skipped is None else [this.skipped]
+    yield from (remark for remark in (this.skipped, this.took_why) if remark is not None)
     yield from this.why
     for report in this.reports:
         if report.agrees is not True and report.why_not is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from oompolicy.backends import choose_backend
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.dry_run import DryRun
 from oompolicy.backends.hook.backend import Hook, default_ttl_ms, detach
+from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.backends.hook.target import load_module
 from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter, restore_left_behind
 from oompolicy.backends.oom_score_adj.claims import Claim
@@ -55,6 +56,17 @@ CLAIMS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class InKernel:
+    """How the hook is to have the policy, and which others are asked beside it."""
+
+    wanted: Wanted = Wanted.COMPILED_IF_POSSIBLE
+    shadowing: tuple[Policy, ...] = ()
+
+
+_WANTED = {None: Wanted.COMPILED_IF_POSSIBLE, True: Wanted.COMPILED, False: Wanted.PUBLISHED}
+
+
 @click.command()
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), help="Instead of /etc/oompolicy/oompolicy.toml."
@@ -68,6 +80,19 @@ CLAIMS = (
 @click.option("--interval-ms", type=click.IntRange(100, 3_600_000), help="How often to look.")
 @click.option("--scope", metavar="CGROUP", help="Touch and rank only the processes of this cgroup.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where originals are written down.")
+@click.option(
+    "--compiled/--published",
+    "compiled",
+    default=None,
+    help="With the hook: refuse a policy that does not compile, or publish its answers though it does.",
+)
+@click.option(
+    "--shadow",
+    "shadowing",
+    multiple=True,
+    metavar="POLICY",
+    help="With the hook: ask this one too in every OOM, and tell where it would have chosen another. Repeatable.",
+)
 @click.option("--once", is_flag=True, help="Put the policy in force once, print the plan, and leave it so.")
 @json_option
 def run(
@@ -78,6 +103,8 @@ def run(
     interval_ms: int | None,
     scope: str | None,
     state_dir: Path | None,
+    compiled: bool | None,
+    shadowing: tuple[str, ...],
     once: bool,
     as_json: bool,
 ) -> None:
@@ -111,7 +138,8 @@ def run(
                 log(f"{name} counts from the next start")
         return Orders(_policy(config, parameters), config.assign, config.interval_ms, call_limit())
 
-    chosen = _backend(first, _unsaid if once else log, once)
+    in_kernel = InKernel(_WANTED[compiled], tuple(usable_policy(name) for name in shadowing))
+    chosen = _backend(first, _unsaid if once else log, once, in_kernel)
     _clear_the_way(chosen, first)
     daemon = Daemon(chosen, _snapshots(first), orders(), orders)
     if not once:
@@ -136,10 +164,12 @@ def _unsaid(line: str) -> None:
     """The table says it."""
 
 
-def _backend(config: Config, say: Callable[[str], None], once: bool) -> Hook | OomScoreAdj:
+def _backend(config: Config, say: Callable[[str], None], once: bool, in_kernel: InKernel) -> Hook | OomScoreAdj:
     if config.backend in NOT_YET:
         raise BackendError(f"backend {config.backend}", "is not in this build yet", "use hook or oom_score_adj")
     backend = _automatic(once) if config.backend == "auto" else config.backend
+    if backend != "hook" and in_kernel != InKernel():
+        raise BackendError(f"backend {backend}", "knows no --compiled, --published or --shadow", "they are the hook's")
     if backend == "dry_run":
         if config.backend == "auto":
             log("not root: nothing will be changed, only said (backend dry_run)")
@@ -150,7 +180,12 @@ def _backend(config: Config, say: Callable[[str], None], once: bool) -> Hook | O
         if once:
             raise BackendError("backend hook", "cannot --once: its answers expire without the daemon", ONCE_HINT)
         load_module()
-        return Hook(config.ttl_ms or default_ttl_ms(config.interval_ms), config.scope)
+        return Hook(
+            config.ttl_ms or default_ttl_ms(config.interval_ms),
+            config.scope,
+            wanted=in_kernel.wanted,
+            shadowing=in_kernel.shadowing,
+        )
     return OomScoreAdj(ProcWriter(), Journal(config.state_dir, boot_id()), config.drift, config.scope)
 
 

@@ -14,11 +14,13 @@ from oompolicy.backends.hook import history
 from oompolicy.backends.hook.abi import ControlWord, Entries, Entry, task_key
 from oompolicy.backends.hook.attachment import attach
 from oompolicy.backends.hook.events import Event, events_of
-from oompolicy.backends.hook.generation import publish
+from oompolicy.backends.hook.generation import of_slot, publish
 from oompolicy.backends.hook.process_start import start_ticks
+from oompolicy.backends.hook.ruling import Wanted, ruling_for
 from oompolicy.backends.hook.target import open_target
 from oompolicy.contained_oom.scene import Ending, Scene, memcg_of_our_own, memory_hierarchy, play
-from oompolicy.policy.verdict import Band
+from oompolicy.policy.api import Policy
+from oompolicy.policy.verdict import DEFER, Band
 
 _TTL_NS: Final = 600 * 1_000_000_000
 
@@ -51,11 +53,17 @@ def prove() -> Proof:
         target = stack.enter_context(open_target())
         attachment = attach(target)
         stack.callback(attachment.close)
+        nobody_s = Policy(lambda task, oc: DEFER)
+        nobody_s.name = "selftest"
+        ruling = ruling_for(nobody_s, Wanted.PUBLISHED, target, attachment.maps)
+        stack.callback(ruling.close)
 
         def publish_for(scene: Scene) -> None:
             meant.append(scene.small.pid)
             entries: Entries = {task_key(start_ticks(scene.small.pid) or 0, scene.small.pid): Entry(Band.KILL)}
-            publish(attachment.maps.generation, entries)
+            slot = attachment.next_slot
+            publish(attachment.maps.generation, entries, of_slot(slot))
+            attachment.make_live(slot, ruling.program, ruling.id, ruling.form)
             attachment.control[ControlWord.TTL_NS] = _TTL_NS
             attachment.control[ControlWord.HEARTBEAT_NS] = time.monotonic_ns()
 

@@ -13,8 +13,11 @@ from oompolicy.backends.hook.abi import (
     BAND_NUMBERS,
     CONTROL_BYTES,
     KEY,
+    MEMO_BYTES,
+    MEMO_WORD,
     RECORD,
     RECORDS,
+    SLOTS,
     VALUE,
     ControlWord,
     Entry,
@@ -61,7 +64,8 @@ def test_keys_of_tasks_and_memcgs_never_meet() -> None:
 
 def test_the_ring_and_the_control_words_are_laid_out_for_the_programs() -> None:
     assert RECORDS & (RECORDS - 1) == 0
-    assert RECORD.size == 80
+    assert RECORD.size == 88
     assert len(Record._fields) == len(RECORD.unpack(bytes(RECORD.size)))
-    assert 8 * len(ControlWord) <= CONTROL_BYTES
+    assert max(ControlWord) + SLOTS <= MEMO_WORD
+    assert 8 * MEMO_WORD + MEMO_BYTES <= CONTROL_BYTES
     assert CLAMP << BAND_BITS < 1 << 63

@@ -10,7 +10,8 @@ Must not know: policies' meanings, when the daemon acts.
 | `target.py` | what there is to attach to, here: a module's functions or the kernel's own |
 | `attachment.py`, `pins.py` | maps and programs in force; keeping them so without a process |
 | `answers.py`, `generation.py` | from a policy to entries; a whole set of entries in force at once |
-| `history.py`, `events.py` | the ring of records; what happened, in words |
+| `in_force.py` | what is in force, read back from the maps |
+| `history.py`, `events.py`, `news.py` | the ring of records; what happened, in words; what was not told of yet |
 | `backend.py` | the daemon's questions answered |
 | `poke.py`, `process_start.py` | making a daemon look now; which process is the daemon |
 | `findings.py` | what of it this machine has, and what to do about the rest |

@@ -27,6 +27,14 @@ class Control:
     def __setitem__(self, word: ControlWord, value: int) -> None:
         self._words[word] = value
 
+    def of_slot(self, first: ControlWord, slot: int) -> int:
+        """The word of a slot, where each has one."""
+        return self._words[first + slot]
+
+    def set_of_slot(self, first: ControlWord, slot: int, value: int) -> None:
+        """Set the word of a slot, where each has one."""
+        self._words[first + slot] = value
+
     def close(self) -> None:
         """Unmap it; a second time does nothing."""
         self._words.release()

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from oompolicy.backends.hook import pins
-from oompolicy.backends.hook.abi import ControlWord
+from oompolicy.backends.hook.abi import ControlWord, Form
 from oompolicy.backends.hook.target import (
     HOOK,
+    INSTEAD,
     LIB_MODULES,
     MODULE,
+    NOT_FOR_MODULES,
     SYS_MODULE,
     how_to_load,
     installed_at,
     is_loaded,
+    takes_the_module,
     why_not,
 )
 from oompolicy.bpf.kernel_btf import vmlinux_btf
@@ -30,6 +33,7 @@ from oompolicy.errors import OompolicyError, PrivilegeError
 
 # UEFI specification, 3.3: global variables; four bytes of attributes come before the value.
 SECURE_BOOT: Final = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+_LEFT: Final = {Form.COMPILED_WITH_VALUES: "the policy decides, without values"}
 GOOD, CARE, BAD = "yes", "care", "no"
 
 
@@ -49,11 +53,14 @@ def findings(sys: Path = Path("/sys")) -> Iterator[Finding]:
         yield Finding("BTF", BAD, "this kernel has none: no BPF program can be made for it", "CONFIG_DEBUG_INFO_BTF")
     else:
         yield Finding("BTF", GOOD, "the kernel tells its types")
-    in_kernel = has_btf and os.geteuid() == 0 and _has_hook(sys)
+    in_kernel, by_module = _offers(sys) if has_btf and os.geteuid() == 0 else (False, True)
     if in_kernel:
         yield Finding("hook", GOOD, f"this kernel has {HOOK}() itself")
-    else:
+    elif by_module:
         yield _module(os.uname().release)
+    else:
+        yield Finding("hook", BAD, f"this kernel has no {HOOK}(), and no module can bring it: see fmod_ret", INSTEAD)
+        yield Finding("fmod_ret", BAD, NOT_FOR_MODULES, INSTEAD)
     yield _lockdown(sys)
     yield from _secure_boot(sys, in_kernel)
     if in_kernel or is_loaded():
@@ -63,12 +70,13 @@ def findings(sys: Path = Path("/sys")) -> Iterator[Finding]:
         yield _attached(attached)
 
 
-def _has_hook(sys: Path) -> bool:
+def _offers(sys: Path) -> tuple[bool, bool]:
+    """Has the kernel the hook itself? Could a module bring it? Where that cannot be told, the module is tried."""
     try:
         with vmlinux_btf(None, sys / "kernel") as kernel:
-            return kernel.has_function(HOOK)
+            return kernel.has_function(HOOK), takes_the_module(kernel)
     except OompolicyError:
-        return False
+        return False, True
 
 
 def _module(release: str) -> Finding:
@@ -126,14 +134,17 @@ def _attached(path: Path) -> Finding:
     try:
         with contextlib.closing(pins.open_control(path)) as control:
             counts = {word: control[word] for word in ControlWord}
+            form = control.of_slot(ControlWord.SLOT_FORM, counts[ControlWord.LIVE_SLOT])
     except OompolicyError as error:
         return Finding("attached", CARE, f"{path} cannot be opened: {error.why}", "oompolicy detach")
     age_s = (time.monotonic_ns() - counts[ControlWord.HEARTBEAT_NS]) / 1e9
     ttl_s = counts[ControlWord.TTL_NS] / 1e9
     found = (
         f"asked {counts[ControlWord.ASKED]} times, answered {counts[ControlWord.ANSWERED]}, "
-        f"expired {counts[ControlWord.EXPIRED]}; the last look was {age_s:.0f} s ago"
+        f"faulted {counts[ControlWord.FAULTS]}, expired {counts[ControlWord.EXPIRED]}; "
+        f"the last look was {age_s:.0f} s ago"
     )
-    if age_s > ttl_s:
-        return Finding("attached", CARE, f"{found}: expired, the kernel decides", "run the daemon, or oompolicy detach")
+    if age_s > ttl_s and form != Form.COMPILED:
+        left = _LEFT.get(Form(form), "the kernel decides")
+        return Finding("attached", CARE, f"{found}: expired, {left}", "run the daemon, or oompolicy detach")
     return Finding("attached", GOOD, found)

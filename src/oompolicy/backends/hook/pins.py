@@ -2,7 +2,7 @@
 
 Belongs here: names below /sys/fs/bpf/oompolicy, taking over, replacing, removing. Must not know: what the maps hold.
 
-One folder a digest of layout and programs. A folder gets its name when all in it is pinned, so one that has it is
+One folder a layout and a digest of the programs. A folder gets its name when all in it is pinned, so one that has it is
 whole. Nothing outside of our own folder is touched.
 """
 
@@ -15,25 +15,27 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from oompolicy.backends.hook.abi import LAYOUT, SLOTS
 from oompolicy.backends.hook.attachment import PROGRAMS, Attachment, Maps, attach, digest
 from oompolicy.backends.hook.control import Control
 from oompolicy.backends.hook.target import Target
 from oompolicy.bpf.errors import BpfError
 from oompolicy.bpf.links import Link
-from oompolicy.bpf.map_kinds import MapOfMaps, MappedArray
+from oompolicy.bpf.map_kinds import MapOfMaps, MappedArray, ProgramArray
 from oompolicy.bpf.maps import Map
 from oompolicy.bpf.pins import USUAL_MOUNT, bpffs_mounts, make_folder, mount_bpffs, open_pinned, pin, unpin
 from oompolicy.errors import BackendError, PrivilegeError
 
 FOLDER: Final = USUAL_MOUNT / "oompolicy"
-_WHOLE: Final = "set-"
+WHOLE: Final = "set-"
 _UNFINISHED: Final = "new-"
 
 
 class Taken(NamedTuple):
-    """An attachment that is pinned; replaced are folders of others that are still in force beside it."""
+    """An attachment that is pinned, in its folder; replaced are those of others that are in force beside it."""
 
     attachment: Attachment
+    path: Path
     was_there: bool
     replaced: tuple[Path, ...]
 
@@ -81,11 +83,11 @@ def take(target: Target, folder: Path = FOLDER) -> Taken:
     Raises BpfError where a program is refused: what was in force stays so. Others' folders are the caller's to remove,
     when the new one has something to say.
     """
-    mine = folder / f"{_WHOLE}{digest(target)}"
+    mine = folder / f"{WHOLE}{LAYOUT}-{digest(target)}"
     others = tuple(path for path in sets(folder) if path != mine)
     if mine.is_dir():
         with contextlib.suppress(BpfError):
-            return Taken(adopt(mine), True, others)
+            return Taken(adopt(mine), mine, True, others)
         remove(mine)
     attachment = attach(target)
     try:
@@ -93,35 +95,51 @@ def take(target: Target, folder: Path = FOLDER) -> Taken:
     except BaseException:
         attachment.close()
         raise
-    return Taken(attachment, False, others)
+    return Taken(attachment, mine, False, others)
 
 
 def adopt(path: Path) -> Attachment:
     """Open what is pinned in a folder. Raises BpfError where something is missing."""
     with contextlib.ExitStack() as stack:
-        maps = Maps(
-            stack.enter_context(open_pinned(path / "control", MappedArray)),
-            stack.enter_context(open_pinned(path / "generation", MapOfMaps)),
-            stack.enter_context(open_pinned(path / "history", MappedArray)),
-            stack.enter_context(open_pinned(path / "names", Map)),
-        )
+        maps = _enter_maps(stack, path)
         links = {name: stack.enter_context(open_pinned(path / name, Link)) for name in PROGRAMS}
         attachment = Attachment(maps, links)
         stack.pop_all()
     return attachment
 
 
+def open_maps(path: Path) -> Attachment:
+    """The maps alone of an attachment that goes, to read what is in them. Raises BpfError where ours are others."""
+    if not path.name.startswith(f"{WHOLE}{LAYOUT}-"):
+        raise BpfError(path, "its maps have another layout")
+    with contextlib.ExitStack() as stack:
+        attachment = Attachment(_enter_maps(stack, path), {})
+        stack.pop_all()
+    return attachment
+
+
+def _enter_maps(stack: contextlib.ExitStack, path: Path) -> Maps:
+    return Maps(
+        stack.enter_context(open_pinned(path / "control", MappedArray)),
+        stack.enter_context(open_pinned(path / "generation", MapOfMaps)),
+        stack.enter_context(open_pinned(path / "history", MappedArray)),
+        stack.enter_context(open_pinned(path / "names", Map)),
+        stack.enter_context(open_pinned(path / "policies", ProgramArray)),
+        stack.enter_context(open_pinned(path / "faults", Map)),
+    )
+
+
 def sets(folder: Path = FOLDER) -> list[Path]:
     """The folders of attachments, whole or not; none where there is no such folder, or it is not ours to see."""
     try:
-        return sorted(path for path in folder.iterdir() if path.name.startswith((_WHOLE, _UNFINISHED)))
+        return sorted(path for path in folder.iterdir() if path.name.startswith((WHOLE, _UNFINISHED)))
     except OSError:
         return []
 
 
 def in_force(folder: Path = FOLDER) -> Path | None:
     """The folder of the attachment in force, None where there is none."""
-    return next((path for path in sets(folder) if path.name.startswith(_WHOLE)), None)
+    return next((path for path in sets(folder) if path.name.startswith(WHOLE)), None)
 
 
 def open_control(path: Path) -> Control:
@@ -132,8 +150,13 @@ def open_control(path: Path) -> Control:
 
 def remove(path: Path) -> None:
     """Take the pins of one attachment away; it ends where nobody else holds it. The answering program goes first."""
-    for name in ("score", "begin", "end", "control", "generation", "history", "names"):
-        unpin(path / name)
+    with contextlib.suppress(BpfError), open_pinned(path / "policies", ProgramArray) as policies:
+        for slot in range(SLOTS):  # at once, where the map's own end would leave it to a worker
+            policies.clear(slot)
+    unpin(path / "score")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):
+            unpin(path / name)
     try:
         path.rmdir()
     except OSError as error:

@@ -24,10 +24,15 @@ from oompolicy.errors import BackendError, OompolicyError
 
 MODULE: Final = "oom_policy"
 HOOK: Final = "bpf_oom_score"
+# What makes a module's function a target of fmod_ret: commit 5b481acab4ce "bpf: do not rely on ALLOW_ERROR_INJECTION
+# for fmod_ret" (in v6.3).
+REGISTERS: Final = "register_btf_fmodret_id_set"
 CACHE: Final = Path("/run/oompolicy")
 SYS_MODULE: Final = Path("/sys/module")
 LIB_MODULES: Final = Path("/lib/modules")
 MODULE_ABI: Final = 1
+NOT_FOR_MODULES: Final = f"fmod_ret for functions of modules is not there: no {REGISTERS}(), which came with 6.3"
+INSTEAD: Final = "take backend oom_score_adj, or a kernel from 6.3 on, or one with the patch: docs/hook.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ def open_target(cache: Path | None = CACHE) -> Iterator[Target]:
             yield _in_kernel(kernel)
             return
         if not is_loaded():
+            if not takes_the_module(kernel):
+                raise BackendError("hook", f"this kernel has no {HOOK}(), and {NOT_FOR_MODULES}", INSTEAD)
             raise BackendError("hook", f"neither this kernel nor a module has {HOOK}()", how_to_load())
         _check_abi()
         try:
@@ -90,6 +97,11 @@ def why_not(cache: Path | None = CACHE) -> OompolicyError | None:
     except OompolicyError as error:
         return error
     return None
+
+
+def takes_the_module(kernel: Btf) -> bool:
+    """Could a module bring the hook to this kernel?"""
+    return kernel.has_function(REGISTERS)
 
 
 def is_loaded() -> bool:
