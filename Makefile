@@ -43,7 +43,7 @@ test-guest: $(READY)
 	$(BIN)/pytest -m guest
 
 bench: $(READY)
-	for each in bench/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	for each in bench/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || exit 1; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
