@@ -46,6 +46,15 @@ def test_what_is_not_built_yet_is_refused(run_command: Run) -> None:
     assert done.err == "oompolicy: backend kill: is not in this build yet: use hook or oom_score_adj\n"
 
 
+@pytest.mark.parametrize("option", ["--compiled", "--published", "--shadow=newest_first"])
+def test_what_is_the_hooks_alone_is_refused_for_others(run_command: Run, option: str) -> None:
+    done = run_command("run", "--backend", "dry_run", option)
+    assert done.status == 1
+    assert done.err == (
+        "oompolicy: backend dry_run: knows no --compiled, --published or --shadow: they are the hook's\n"
+    )
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="without root it is root that is missing")
 def test_the_hook_needs_its_daemon(run_command: Run) -> None:
     done = run_command("run", "--backend", "hook", "--once")

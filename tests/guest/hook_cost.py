@@ -6,13 +6,18 @@ Belongs here: the variants of the hook beside scan_cost.py's. Usage: hook_cost.p
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 from guest.hook_stage import InForce
 from guest.oom_stage import Stage, cannot_be_chosen, command, load
 from guest.scan_cost import LIMIT_MIB, one_scan_us, start_stopwatch
+from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.policy import OomControl, Policy, Task, Verdict, policy
+from oompolicy.policy_file import load_policy
+
+PRIORITY = load_policy("memcg_priority", ())
 
 
 @policy
@@ -32,11 +37,12 @@ def main() -> None:
         into = f"echo $$ > {stage.path}/cgroup.procs; echo 0 > /proc/self/oom_score_adj"
         subprocess.run(["sh", "-c", f"{into}; for i in $(seq {tasks}); do sleep 1000 & done"], check=True)
         stage.hog("filler", LIMIT_MIB // 2, adj=-1000)
+        os.setxattr(stage.path, "user.oompolicy.value", b"10")
         start_stopwatch()
         took_us: dict[str, list[float]] = {}
 
-        def hook(name: str, ruling: Policy, ttl_ms: int = 600_000) -> None:
-            force = InForce(ttl_ms)
+        def hook(name: str, ruling: Policy, ttl_ms: int = 600_000, wanted: Wanted = Wanted.PUBLISHED) -> None:
+            force = InForce(ttl_ms, wanted)
             force.see(ruling)
             took_us.setdefault(name, []).append(one_scan_us(stage))
             force.stop()
@@ -47,6 +53,7 @@ def main() -> None:
             took_us.setdefault("module, no program", []).append(one_scan_us(stage))
             hook("hook, tasks have entries", by_comm)
             hook("hook, expired", by_memcg, 1)
+            hook("hook, memcg_priority compiled", PRIORITY, wanted=Wanted.COMPILED)
             command("rmmod", "oom_policy")
         for variant, all_us in took_us.items():
             print(json.dumps({"variant": variant, "least_us": min(all_us), "all_us": all_us}))

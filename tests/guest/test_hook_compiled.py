@@ -53,7 +53,7 @@ def test_no_built_in_policy_is_refused_and_the_usual_one_is_small(seen: Proofs) 
     sizes = seen["sizes"]["instructions"]
     print(sizes)
     assert len(sizes) == 8
-    assert sizes["memcg_priority"] <= 320
+    assert sizes["memcg_priority"] <= 300
 
 
 class TestTheSafetyContract:
