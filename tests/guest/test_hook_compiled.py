@@ -6,6 +6,7 @@ Belongs here: what guest/hook_compiled.py must have seen. Must not know: how it 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import pytest
 from guest.test_hook import PAGES_PER_STEP, POINTS_SPARE, RANDOM_SEED, RANDOM_TIMES, first, on, tainted_by_us
 from guest.test_module import TAINTED_BY_US, Proofs, in_guest, trouble
 
+from lab.guest import run_guest
 from lab.kernels import PATCHED
+from lab.python_tree import python_tree
 
 pytestmark = pytest.mark.guest
 CORE = pytest.mark.guest_core
-COMPILER_TESTS = Path(__file__).parents[1] / "compiler"
+TESTS = Path(__file__).parents[1]
+COMPILED_TIMES = int(os.environ.get("OOMPOLICY_RANDOM_OOMS", "500"))
+CASES = int(os.environ.get("OOMPOLICY_DIFFERENTIAL_CASES", "2000"))
 
 
 @pytest.fixture(scope="module", params=[pytest.param("module", marks=CORE), "patched"])
@@ -232,11 +237,11 @@ class TestTheDaemon:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "times"), [pytest.param("6.12", 40, marks=CORE), ("6.12", RANDOM_TIMES), (PATCHED, RANDOM_TIMES)]
+    ("kernel", "times"), [pytest.param("6.12", 40, marks=CORE), ("6.12", COMPILED_TIMES), (PATCHED, RANDOM_TIMES)]
 )
 def test_what_a_compiled_policy_answers_is_what_the_model_says(kernel: str, times: int) -> None:
     """Random trees, sizes and policies: every candidate's badness, points and faults, and the victim."""
-    carried = {f"/lab/compiler/{path.name}": path for path in COMPILER_TESTS.glob("*.py")}
+    carried = {f"/lab/compiler/{path.name}": path for path in (TESTS / "compiler").glob("*.py")}
     program = f"hook_random_compiled {times} {RANDOM_SEED}"
     proofs = on(kernel, program, limit_s=200 + 10 * times, files=carried)
     differing = [found for name, found in proofs.items() if name.startswith("differs")]
@@ -247,3 +252,17 @@ def test_what_a_compiled_policy_answers_is_what_the_model_says(kernel: str, time
     assert seen["victims"] > times // 3
     assert trouble(proofs["log"]) == []
     assert proofs["log"]["tainted"] == tainted_by_us(kernel)
+
+
+@pytest.mark.parametrize("kernel", ["6.12", "6.1", PATCHED])
+def test_every_executor_says_the_same_on_the_labs_kernels(kernel: str) -> None:
+    folders = ("compiler", "guest", "bpf")
+    files = python_tree() | {
+        f"/lab/{folder}/{path.name}": path for folder in folders for path in (TESTS / folder).glob("*.py")
+    }
+    script = f"cd /lab && python3 -m guest.differential {CASES} {RANDOM_SEED}"
+    done = run_guest(script, kernel, files=files, time_limit_s=120 + CASES // 10)
+    assert done.status == 0, done.stderr
+    ends = json.loads(done.stdout)
+    print(kernel, ends)
+    assert sum(ends.values()) >= CASES
