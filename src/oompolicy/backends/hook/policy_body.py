@@ -9,7 +9,7 @@ from typing import Final
 
 from oompolicy.backends.hook.abi import MEMO_WORD
 from oompolicy.backends.hook.compiled import Body
-from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, Frame, KernelFields, Memo, Paths
+from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, OF_THE_THREAD, Frame, KernelFields, Memo, Paths
 from oompolicy.backends.hook.kernel_fields.trial import find
 from oompolicy.backends.hook.pieces import ENTRIES, FRAME_TOP, POINTS, MapDescriptors
 from oompolicy.backends.hook.target import Target
@@ -39,8 +39,11 @@ def body(program: ir.Program, target: Target, maps: MapDescriptors, paths_fd: in
     program = optimized(program)
     emitted = emit(program, reader, _OWN)
     places = tuple(f"{failure.place}: {failure.why}" for failure in emitted.places)
-    return Body(emitted.lines, places, _reads_values(program))
+    # The model takes a process for the thread that has its memory.
+    settled = tuple(reader.settle("settle")) if _reads(emitted.program, OF_THE_THREAD) else ()
+    return Body((*settled, *emitted.lines), places, _reads(emitted.program, _VALUES))
 
 
-def _reads_values(program: ir.Program) -> bool:
-    return any(isinstance(step, ir.Read) and step.field in _VALUES for block in program.blocks for step in block.steps)
+def _reads(program: ir.Program, fields: frozenset[str]) -> bool:
+    steps = [step for block in program.blocks for step in block.steps]
+    return any(isinstance(step, ir.Read) and step.field in fields for step in steps)
