@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from oompolicy.cli import COMMANDS
+from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy import POINTS
 from oompolicy.policy_file import load_policy
@@ -40,13 +41,17 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", POLICIES, re.DOTALL))
-def test_the_policies_shown_load(block: str, trusted_folder: Path) -> None:
+def test_the_policies_shown_load_and_compile(block: str, trusted_folder: Path) -> None:
     (trusted_folder / "shown.py").write_text(block)
-    assert load_policy(str(trusted_folder / "shown.py")).doc == ""
+    policy = load_policy(str(trusted_folder / "shown.py"))
+    assert policy.doc == ""
+    compile_to_ir(policy)
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_the_examples_load(example: Path, trusted_folder: Path) -> None:
+def test_the_examples_load_and_compile(example: Path, trusted_folder: Path) -> None:
     copy = trusted_folder / example.name
     copy.write_bytes(example.read_bytes())
-    assert load_policy(str(copy)).doc
+    policy = load_policy(str(copy))
+    assert policy.doc
+    compile_to_ir(policy)

@@ -17,7 +17,6 @@ out is [ir], after the passes that the case names, or [errors]; [unreachable] li
 
 from __future__ import annotations
 
-import importlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Final
 from oompolicy.compiler import ir
 from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import translate
+from oompolicy.compiler.passes import PASSES
 from oompolicy.errors import CompileError
 
 FOLDER: Final = Path(__file__).parent / "cases"
@@ -86,7 +86,7 @@ def now(case: Case) -> Case:
         return replace(case, out={"errors": str(error)})
     program = translation.program
     for name in case.passes:
-        program = importlib.import_module("oompolicy.compiler.passes").PASSES[name](program)
+        program = PASSES[name](program)
         ir.check(program)
     out = {"ir": str(program)}
     if translation.unreachable:

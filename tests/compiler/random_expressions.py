@@ -85,16 +85,17 @@ class Expressions:
         """A number that is known."""
         if self.dice.random() < 0.15:
             return self.dice.choice([str(self.dice.choice(LONGS)), *INT_CONSTANTS, "LONGS[1]", "len(NAMES)", "True"])
-        return self.dice.choice([str(self.dice.randint(-9, 300)), "SMALL", "ZERO", "LONGS[0]", "FLAG"])
+        return self.dice.choice(
+            [str(self.dice.randint(-9, 300)), "SMALL", "ZERO", "LONGS[0]", "FLAG", "priority_floor.FLOOR_PAGES"]
+        )
 
     def _small(self, depth: int) -> str:
         """An int that is small, mostly."""
         number = self.number(depth)
         if self._unsafe():
             return number
-        return self.dice.choice(
-            [f"({number} & 0xffff)", f"({number} % 1000)", f"min(max({number}, -5000), 5000)", f"({number} >> 48)"]
-        )
+        kept = [f"({number} & 0xffff)", f"({number} % 1000)", f"({number} % -1000)", f"({number} >> 48)"]
+        return self.dice.choice([*kept, f"min(max({number}, -5000), 5000)"])
 
     def _arithmetic(self, depth: int) -> str:
         # One side is no constant: what is constant altogether must fit, and is tested elsewhere.
@@ -117,7 +118,7 @@ class Expressions:
 
     def _signed(self, depth: int) -> str:
         number = self.varying(self._small(depth))
-        return self.dice.choice([f"(-{number})", f"(+{number})", f"(~{number})", f"abs({number})"])
+        return self.dice.choice([f"(-{number})", f"(+{number})", f"(~{number})", *(2 * [f"abs({number} - 99)"])])
 
     def _bits(self, depth: int) -> str:
         return f"({self.varying(self.number(depth))} {self.dice.choice('&|^')} {self.number(depth)})"
@@ -144,14 +145,15 @@ class Expressions:
 
     def _optional_or(self, depth: int) -> str:
         if self._unsafe():
-            return f"({self.optional()} + 1)"
+            answers: list[str] = [*(ANSWER_NAMES if self.has_names else ()), self.optional()]
+            return f"(({self.dice.choice(answers)} if task.uid % 3 else 2) + 1)"
         return f"({self.optional()} or {self.number(depth)})"
 
     def _call(self, depth: int) -> str:
         if not self.helpers:
             return self.leaf()
         arguments: dict[str, Callable[[], str]] = {
-            "of_numbers": lambda: f"{self.number(depth)}, {self.number(depth)}",
+            "of_numbers": lambda: self.dice.choice([f"{self.number(depth)}, ", "y=5, x="]) + self.number(depth),
             "of_optional": lambda: f"value={self.optional()}",
             "of_memcg": self.memcg,
             "of_task": lambda: f"{self.task()}, oc",
@@ -188,7 +190,8 @@ class Expressions:
         return f"({self.condition(depth)} {self.dice.choice(['and', 'or'])} {self.condition(depth)})"
 
     def _not(self, depth: int) -> str:
-        return f"(not {self.number(depth)})"
+        things: list[str] = [self.number(depth), self.optional(), *(ANSWER_NAMES if self.has_names else ())]
+        return f"(not {self.dice.choice(things)})"
 
     def _equal_optional(self, depth: int) -> str:
         other = self.dice.choice([self.optional(), self.number(depth), "None"])

@@ -30,6 +30,7 @@ def _head(dice: random.Random) -> str:
     return "\n".join(
         [
             "from oompolicy import *",
+            "from oompolicy.policies import priority_floor",
             "from oompolicy.policies.memcg_priority import memcg_priority",
             f"ZERO = 0\nSMALL = {dice.randint(1, 99)}\nBIG = 9223372036854775807\nLEAST = -BIG - 1",
             f"FLAG = {dice.choice([True, False])}",
@@ -156,6 +157,7 @@ class _Body:
             (TASK_NAMES, make.task()),
             (ANSWER_NAMES, make.answer(1)),
             (ANSWER_NAMES, f"{make.number(1)} and {pick(VERDICTS)}"),
+            (ANSWER_NAMES, f"{pick(ANSWER_NAMES)} {pick(['and', 'or'])} {make.number(1)}"),
         ]
         names, value = pick(values)
         return [f"{pick(names)} = {value}"]
@@ -164,12 +166,14 @@ class _Body:
         return [self.dice.choice(["pass", self.make.condition(1), f"{self.make.memcg()} is None"])]
 
     def _return(self) -> list[str]:
-        if self.dice.random() < 0.05:
-            return [self.dice.choice(["return", "return None", f"return {self.make.optional()}"])]
+        if self.dice.random() < 0.15:
+            absent = self.dice.choice(["return", "return None", *(2 * [f"return {self.make.optional()}"])])
+            return [f"if {self.make.condition(1)}:", f"    {absent}"]
         return [f"if {self.make.condition(1)}:", f"    return {self.make.answer(1)}"]
 
     def _if(self, depth: int) -> list[str]:
-        lines = [f"if {self.dice.choice([self.make.condition(2), self.make.number(1)])}:", *self.block(depth)]
+        tests = [self.make.condition(2), self.make.condition(2), self.make.number(1), self.dice.choice(ANSWER_NAMES)]
+        lines = [f"if {self.dice.choice([*tests, self.make.optional()])}:", *self.block(depth)]
         if self.dice.random() < 0.3:
             lines += [f"elif {self.make.condition(1)}:", *self.block(depth)]
         if self.dice.random() < 0.5:

@@ -145,7 +145,7 @@ def test_an_operation_with_a_constant(op: BinaryOp, worlds: Worlds) -> None:
             holds(worlds, program(step, sign), every=len(ENDS))  # the right side of the pair does not matter
 
 
-@pytest.mark.parametrize("homes", [allocate, in_memory], ids=lambda homes: homes.__name__)
+@pytest.mark.parametrize("homes", [allocate, in_memory, half_in_memory], ids=lambda homes: homes.__name__)
 def test_operations_of_one_and_comparisons(homes: object, worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emitter, "allocate", homes)
     for unary in UnaryOp:
@@ -156,3 +156,4 @@ def test_operations_of_one_and_comparisons(homes: object, worlds: Worlds, monkey
         for number in ENDS:
             holds(worlds, program(Compare(Value(9), compare, Value(7), Const(number), HERE)), every=len(ENDS))
             holds(worlds, program(Compare(Value(9), compare, Const(number), Value(7), HERE)), every=len(ENDS))
+            holds(worlds, program(Compare(Value(9), compare, Value(8), Const(number), HERE)), every=7)

@@ -9,6 +9,7 @@ import pytest
 
 from compiler.case_files import FOLDER, Case, all_cases, now, parsed, written
 from compiler.test_language import pattern
+from oompolicy.compiler.passes import PASSES
 from oompolicy.compiler.subset import ACCEPTED, FIELDS, REFUSED, Field, FieldKind
 
 CASES = all_cases()
@@ -45,3 +46,7 @@ def test_every_refused_construct_has_a_case(row: str) -> None:
 def test_every_field_has_a_case(field: Field) -> None:
     said = "comm equals %task" if field.kind is FieldKind.COMM else f"read {field.name} "
     assert any(said in case.out.get("ir", "") for case in CASES if case.file == "fields.test")
+
+
+def test_every_pass_has_a_case() -> None:
+    assert {name for case in CASES for name in case.passes} == set(PASSES)

@@ -115,6 +115,17 @@ def test_a_policy_in_a_function_keeps_what_it_closes_over() -> None:
         says(policy, 1 << 40, 0)
 
 
+def test_what_a_preselection_leaves_in_the_module_is_seen() -> None:
+    text = HEAD + (
+        "seen = 0\n\n@policy\ndef outer(task, oc):\n    return seen + task.rss\n\n"
+        "@outer.preselects\ndef look(tasks, oc):\n    global seen\n    seen = len(tasks)\n    return ()\n"
+    )
+    policy = checked(policy_of(text))
+    assert policy.preselection is not None
+    policy.preselection([1, 2, 3], None)  # type: ignore[list-item, arg-type]
+    assert says(policy, 4, 0) == 7
+
+
 def test_a_policy_without_source_is_returned_as_it_is() -> None:
     policy = Policy(eval("lambda task, oc: task.rss"))
     assert checked(policy) is policy

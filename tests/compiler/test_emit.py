@@ -77,6 +77,23 @@ def test_registers_are_kept_across_calls_and_memory_is_the_last_resort() -> None
     assert emit(many_at_once(8), OneCall("task.badness")).stack_bytes == 0  # r2 to r5 too, where nothing calls
 
 
+def test_the_other_memcg_of_is_under_takes_r2_also_where_nothing_calls() -> None:
+    program = program_of(
+        """
+        b0:
+          %2 = read task.memcg %task
+          guard %2 != null, "made up"
+          %3 = read task.pid %task
+          %4 = read memcg.is_under %2, %2
+          %5 = xor %3, %4
+          return SCORE, %5
+        """
+    )
+    lines = emit(program, OneCall("task.memcg", "task.pid", "memcg.is_under")).lines
+    written = [line.dst for line in lines if isinstance(line, Alu) and line.source is R0]
+    assert written[1] is R8  # what is needed after it is not in r2 to r5
+
+
 def test_slots_lie_below_what_the_caller_keeps() -> None:
     emitted = emit(many_at_once(7), OneCall(), frame_top=-40)
     offsets = {line.offset for line in emitted.lines if isinstance(line, Store) and line.base is R10}

@@ -365,6 +365,23 @@ def test_ranges_clear_checks_and_certain_comparisons() -> None:
     )
 
 
+def test_ranges_know_what_each_side_of_a_branch_passes_on() -> None:
+    text = """
+        b0:
+          %2 = read task.badness %task
+          if %2 < 0 goto b1(0) else b1(%2)
+        b1(%3):
+          if %3 > 1000 goto b2(1000) else b2(%3)
+        b2(%4):
+          %5 = mul? %4, 9223372036854775
+          guard %4 >= 0, "negative"
+          %6 = sub? %2, %4
+          return SCORE, %5
+        """
+    wanted = text.replace("mul?", "mul").replace('          guard %4 >= 0, "negative"\n', "")
+    assert after("ranges", text) == shown(wanted)
+
+
 def test_ranges_know_what_a_clamp_leaves() -> None:
     assert after(
         "ranges",

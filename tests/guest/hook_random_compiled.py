@@ -3,14 +3,14 @@
 Belongs here: making them so that the model can know every number, and comparing. Runs in a guest, as root.
 Usage: hook_random_compiled.py TIMES SEED [patched]. One line of JSON for each OOM that differs, and one in the end.
 
-All processes are stopped, and what can be reclaimed has been, before the machine is looked at. The OOM is then asked
-for: by sysrq, or by a limit below what a memcg holds. So the numbers are those of the snapshot, and a policy's points
-must be the very same.
+All candidates are stopped before the machine is looked at. The OOM is then asked for by sysrq, or by a process that
+cannot be chosen. So the numbers are those of the snapshot, and a policy's points must be the very same.
 """
 
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import random
 import signal
@@ -18,7 +18,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,27 +29,24 @@ from oompolicy.backends.hook.events import Event
 from oompolicy.backends.hook.ruling import Wanted
 from oompolicy.compiler.checked import checked
 from oompolicy.errors import OompolicyError
-from oompolicy.mm.memcontrol import MemCgroup
-from oompolicy.mm.oom import Kernel
-from oompolicy.mm.oom import OomControl as KernelOomControl
 from oompolicy.policy import Candidate, Decision, Policy, decide
 from oompolicy.policy_file import load_policy
 from oompolicy.snapshot import Snapshot
 
-PAGE_BYTES = 4096
 # What another moment, or another process than the candidates, has a say in.
-NOT_OF_THE_SNAPSHOT = ("age_ms", "oc.trigger", "parent.usage", "parent.swap", "parent.parent")
+NOT_OF_THE_SNAPSHOT = ("age_ms", "oc.trigger")
+CHANGES_BEFORE_A_MEMCG_OOM = "usage"
 
 
 class Scene(NamedTuple):
-    """What will run out: a memcg by its path, and the limit that makes it so; None: the machine."""
+    """What will run out: a memcg by its path (None: the machine), and who makes it so."""
 
     scope: str | None
-    limit_pages: int
+    asks: int
 
 
-def furnish(tree: Tree, dice: random.Random) -> Path | None:
-    """A random tree with stopped hogs; the folder of the memcg that will run out (None: the machine)."""
+def furnish(tree: Tree, dice: random.Random) -> Scene:
+    """A random tree with stopped hogs."""
     kind = dice.choice(("memcg", "memcg", "nested", "machine"))
     inside = "inner/" if kind == "nested" else ""
     if inside:
@@ -69,19 +65,15 @@ def furnish(tree: Tree, dice: random.Random) -> Path | None:
         size = dice.choice((1, 5, dice.randrange(1, 25)))
         tree.put(dice.choice(leaves), f"hog{number}", size, adj=adj)
     tree.put(dice.choice(leaves), "last", 6)
+    asks = tree.put(dice.choice(leaves), "asks", 1, "grow=60", adj=-1000)
     for pid in tree.lines("ready"):
         os.kill(int(pid), signal.SIGSTOP)
-    return None if kind == "machine" else tree.path / inside.rstrip("/")
-
-
-def settle(scope: Path | None, tree: Tree) -> Scene:
-    """Give back what is charged ahead or can be reclaimed; nobody is killed for memory.high."""
-    if scope is None:
-        return Scene(None, 0)
-    (tree.path / "memory.high").write_text("0")
-    (tree.path / "memory.high").write_text("max")
+    if kind == "machine":
+        return Scene(None, asks)
+    scope = tree.path / inside.rstrip("/")
     usage = int((scope / "memory.current").read_text())
-    return Scene("/" + str(scope.relative_to("/sys/fs/cgroup")), (usage - (2 << 20)) // PAGE_BYTES)
+    (scope / "memory.max").write_text(str(usage + (3 << 20)))
+    return Scene("/" + str(scope.relative_to("/sys/fs/cgroup")), asks)
 
 
 def random_policy(dice: random.Random) -> Policy:
@@ -98,53 +90,48 @@ def one(force: InForce, number: int, seed: int, seen: Counter[str]) -> list[str]
     """One OOM: what differs, in sentences."""
     dice = random.Random(f"{seed} {number}")
     with Tree() as tree:
-        scope = furnish(tree, dice)
+        scene = furnish(tree, dice)
         ruling = random_policy(dice)
         if dice.random() < 0.2:
             ruling = ruling.with_function(ruling.function)
             ruling.preselects(lambda tasks, oc: [each for each in tasks if each.comm in ("hog1", "hog3")])
-        scene = settle(scope, tree)
         try:
             snapshot = force.see(ruling)
         except OompolicyError as error:
-            return [f"{ruling.name}: {error}"]
-        if scope is None:
-            sysrq_f()
-        else:
-            (scope / "memory.max").write_text(str(scene.limit_pages * PAGE_BYTES))
+            return [f"{ruling.name}: {error}", text_of(ruling)]
+        if "stays in force" in force.told[0]:
+            return [force.told[0], text_of(ruling)]
         event: list[Event] = []
 
         def happened() -> bool:
             event.extend(each for each in force.events() if each.chosen is not None)
             return bool(event)
 
+        if scene.scope is None:
+            sysrq_f()
+        else:
+            os.kill(scene.asks, signal.SIGCONT)
         wait(happened, 20)
         if not event:
             return [f"{ruling.name}, {scene}: nobody was chosen"]
         decision = modelled(snapshot, scene, ruling, event[0])
-        return list(differences(event[0], decision, seen, ruling))
+        found = list(differences(event[0], decision, seen, ruling))
+        return [*found, text_of(ruling)] if found else []
+
+
+def text_of(ruling: Policy) -> str:
+    """A made-up policy's module, for who looks into a difference."""
+    path = ruling.source_path or ""
+    return "".join(linecache.getlines(path)) if path.startswith("<") else ruling.name
 
 
 def modelled(snapshot: Snapshot, scene: Scene, ruling: Policy, event: Event) -> Decision:
-    """What the model makes of the same machine with the limit that made it run out."""
-    memcgs = limited(snapshot.kernel.memcgs, scene)
-    tasks = tuple(
-        each if each.memcg is None else replace(each, memcg=memcgs[each.memcg.path]) for each in snapshot.kernel.tasks
-    )
-    kernel: Kernel = replace(snapshot.kernel, tasks=tasks, memcgs=tuple(memcgs.values()))
-    oc = KernelOomControl(kernel, memcg=None if scene.scope is None else memcgs[scene.scope])
+    """What the model makes of the same machine."""
+    oc = snapshot.oom_control(scene.scope)
     oc.order, oc.gfp_mask = event.order, event.gfp_mask
+    if scene.scope is not None:
+        oc.trigger = next(each for each in snapshot.kernel.tasks if each.process_id == scene.asks)
     return decide(oc, checked(ruling), snapshot.taken_boottime_ns)
-
-
-def limited(memcgs: tuple[MemCgroup, ...], scene: Scene) -> dict[str, MemCgroup]:
-    """All memcgs by path, one of them with the limit, and each with such a parent."""
-    made: dict[str, MemCgroup] = {}
-    for memcg in sorted(memcgs, key=lambda each: each.depth):
-        limit = scene.limit_pages if memcg.path == scene.scope else memcg.max_pages
-        parent = None if memcg.parent is None else made[memcg.parent.path]
-        made[memcg.path] = replace(memcg, max_pages=limit, parent=parent)
-    return made
 
 
 def differences(event: Event, decision: Decision, seen: Counter[str], ruling: Policy) -> Iterator[str]:
@@ -160,7 +147,9 @@ def differences(event: Event, decision: Decision, seen: Counter[str], ruling: Po
             continue
         if each.badness != candidate.badness:
             yield f"{each.comm}: badness {each.badness}, the model says {candidate.badness}"
-        if any(part in name for name in candidate.reads for part in NOT_OF_THE_SNAPSHOT):
+        changing = NOT_OF_THE_SNAPSHOT if event.scope == 0 else (*NOT_OF_THE_SNAPSHOT, CHANGES_BEFORE_A_MEMCG_OOM)
+        said = str(candidate.fault and candidate.fault.why)
+        if any(part in name for name in (*candidate.reads, said) for part in changing):
             seen["not to be known"] += 1
             knows_all = False
             continue

@@ -224,7 +224,7 @@ class TestTheDaemon:
     def test_what_does_not_compile_is_published_and_said_with_its_place(self, of_the_daemon: Proofs) -> None:
         proof = of_the_daemon["does not compile"]
         assert proof["victims"][0] == "small"
-        assert any("its answers are published: it does not compile: " in each for each in proof["said"])
+        assert any("its answers are published; it is not compiled: " in each for each in proof["said"])
         assert any("sorts.py:6:" in each for each in proof["said"])
 
     def test_what_must_be_compiled_and_cannot_is_refused(self, of_the_daemon: Proofs) -> None:

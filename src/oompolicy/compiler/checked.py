@@ -10,12 +10,12 @@ import ast
 import copy
 import operator
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from oompolicy.compiler.source import FunctionSource, NoSourceError, source_of
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
-from oompolicy.policy.api import Policy, is_policy_function
+from oompolicy.policy.api import Policy, PolicyFunction, is_policy_function
 
 _PREFIX: Final = "__oompolicy_"
 
@@ -69,21 +69,31 @@ _HELPERS: Final = {
 }
 
 
+class _CheckedPolicy(Policy):
+    """The policy made anew; other parameters make it anew once more."""
+
+    def __init__(self, original: Policy, function: PolicyFunction) -> None:
+        super().__init__(function)
+        self.name = original.name
+        self.preselection = original.preselection
+        self._original = original
+
+    def with_parameters(self, values: Mapping[str, object]) -> Policy:
+        return checked(self._original.with_parameters(values)) if values else self
+
+
 class _Checker:
-    """Makes each function once; modules' names are copied, so that the originals keep theirs."""
+    """Makes each function once. What it puts into one comes as a closed-over name, so modules keep theirs."""
 
     def __init__(self) -> None:
-        self._modules: list[tuple[dict[str, Any], dict[str, Any]]] = []  # the original names, their copy
         self._called: list[tuple[object, str]] = []  # what is called, the name of its checked version
+        self._cells = {name: types.CellType(helper) for name, helper in _HELPERS.items()}
 
     def policy(self, policy: Policy) -> Policy:
         """The policy with its arithmetic checked, and that of all it calls; raises NoSourceError."""
-        made = policy.with_function(self._function(source_of(policy.function)))
-        versions = {}
+        made = _CheckedPolicy(policy, self._function(source_of(policy.function)))
         for called, name in self._called:  # grows while it is walked
-            versions[name] = self._version_of(called)
-        for _, names in self._modules:
-            names.update(versions)
+            self._cells[name].cell_contents = self._version_of(called)
         return made
 
     def _version_of(self, called: object) -> object:
@@ -100,28 +110,23 @@ class _Checker:
         tree = copy.deepcopy(source.node)
         rewriting = _Rewriting(source, self._name_of)
         tree.body = [rewriting.visit(statement) for statement in tree.body]
-        code = _compiled(tree, original.__code__, source.path)
-        cells = dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
+        cells = self._cells | dict(zip(original.__code__.co_freevars, original.__closure__ or (), strict=True))
+        code = _compiled(tree, original.__code__, source.path, cells)
         closure = tuple(cells[name] for name in code.co_freevars)
-        made = types.FunctionType(code, self._module_of(original), original.__name__, original.__defaults__, closure)
+        made = types.FunctionType(code, original.__globals__, original.__name__, original.__defaults__, closure)
         made.__kwdefaults__ = original.__kwdefaults__
         made.__doc__ = original.__doc__
         made.__dict__.update(original.__dict__)
         return made
 
-    def _module_of(self, function: types.FunctionType) -> dict[str, Any]:
-        for original, copied in self._modules:
-            if original is function.__globals__:
-                return copied
-        self._modules.append((function.__globals__, {**function.__globals__, **_HELPERS}))
-        return self._modules[-1][1]
-
     def _name_of(self, called: object) -> str:
         for known, name in self._called:
             if known is called:
                 return name
-        self._called.append((called, f"{_PREFIX}called_{len(self._called)}"))
-        return self._called[-1][1]
+        name = f"{_PREFIX}called_{len(self._called)}"
+        self._called.append((called, name))
+        self._cells[name] = types.CellType()
+        return name
 
 
 class _Rewriting(ast.NodeTransformer):
@@ -184,9 +189,9 @@ def _called(helper: str, arguments: Sequence[ast.expr], node: ast.AST) -> ast.ex
     return ast.copy_location(ast.Call(name, list(arguments), []), node)
 
 
-def _compiled(node: ast.FunctionDef, original: types.CodeType, path: str) -> types.CodeType:
+def _compiled(node: ast.FunctionDef, original: types.CodeType, path: str, closed_over: Iterable[str]) -> types.CodeType:
     """The code of a function of a changed tree. Its decorators stay, for its first line, and are never run."""
-    shell = ast.parse(f"def {_PREFIX}shell({', '.join(original.co_freevars)}): pass")
+    shell = ast.parse(f"def {_PREFIX}shell({', '.join(closed_over)}): pass")
     body = shell.body[0]
     assert isinstance(body, ast.FunctionDef)
     body.body = [node]

@@ -108,7 +108,7 @@ ACCEPTED: Final = (
     Accepted("arithmetic", "+ - * // % as in Python: // and % round down. A result beyond 64 bits is a fault.",
              "return task.rss + task.swap * 2 // 3 - task.pid % 7"),
     Accepted("bit operations", "& | ^ << >> and ~; a negative count is a fault.",
-             "return (task.uid & 0xff | 1 << 4 ^ 3) >> 1 + ~oc.order"),
+             "return (task.uid & 255 | 1 << 4 ^ 3) >> 1 + ~oc.order"),
     Accepted("signs", "- and + before a number.", "return -task.rss + +task.swap"),
     Accepted("abs, min, max", "min and max of two or more.",
              "return max(abs(task.oom_score_adj), task.rss, min(3, task.swap))"),
@@ -154,7 +154,7 @@ ACCEPTED: Final = (
              "found = DEFER if task.rss < 100 else SPARE\nif found is SPARE:\n    return found\nreturn Verdict.KILL"),
     Accepted("truth", "Of a number, as in Python: 0 and None are false.",
              "if task.value:\n    return task.value\nreturn DEFER"),
-    Accepted("docstring, pass", "They do nothing.", '"""What it is for."""\npass\nreturn DEFER'),
+    Accepted("docstring, pass", "They do nothing.", '"""What it is for."""\n\npass\nreturn DEFER'),
 )  # fmt: skip
 
 
@@ -292,7 +292,7 @@ REFUSED: Final = {
     "empty comm": Refused("a comm is compared with an empty text", "name at least one character",
                           'return task.comm == ""'),
     "reference": Refused("{what} is not a number", "read one of its fields", "return task + 1"),
-    "references compared": Refused("{what} is not compared: each reading makes another object",
+    "references compared": Refused("{what} is compared with None alone: each reading makes another object",
                                    "compare ids: a.id == b.id, a.pid == b.pid",
                                    "return task.memcg == oc.memcg"),
     "truth": Refused("the truth of {what} is not clear", "write {name} is not None", "return 1 if task.memcg else 0"),

@@ -20,7 +20,7 @@ from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
 from oompolicy.backends.hook.news import forget, news
 from oompolicy.backends.hook.process_start import start_ticks
-from oompolicy.backends.hook.ruling import Ruling, Wanted, ruling_for, shadow_for
+from oompolicy.backends.hook.ruling import Ruling, Wanted, first_of, ruling_for, shadow_for
 from oompolicy.backends.hook.target import Target, open_target
 from oompolicy.backends.hook.values import value_entries, values
 from oompolicy.bpf.errors import BpfError
@@ -148,7 +148,7 @@ class Hook:
         except OompolicyError as error:
             if self._live is None:
                 raise
-            self._refused = (policy, f"{error}: policy {self._live.name} stays in force")
+            self._refused = (policy, f"{first_of(error)}: policy {self._live.name} stays in force")
             return self._live
         if self._ruling is not None and self._ruling is not self._live:
             self._ruling.close()
@@ -171,7 +171,7 @@ class Hook:
             try:
                 shadow = shadow_for(policy, target, self._held().maps)
             except OompolicyError as error:
-                yield f"shadow {policy.name} is not asked: {error}"
+                yield f"shadow {policy.name} is not asked: {first_of(error)}"
                 continue
             self._shadows = (*self._shadows, shadow)
             self._name(shadow)

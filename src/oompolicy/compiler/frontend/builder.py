@@ -103,9 +103,12 @@ class Builder:
         """Take one step; raises TooLargeError when there are too many."""
         if self._current is not None:
             self._current.steps.append(step)
-            self._size += 1
-            if self._size > MOST_STEPS:
-                raise TooLargeError
+            self._grow()
+
+    def _grow(self) -> None:
+        self._size += 1
+        if self._size > MOST_STEPS:
+            raise TooLargeError
 
     def jump(self, place: Place, result: Symbol | None = None) -> Ways:
         """End the block with one way out, which may carry an expression's value."""
@@ -151,6 +154,7 @@ class Builder:
         else:
             self._current = Draft(f"b{len(self._blocks)}")
             self._blocks.append(self._current)
+            self._grow()
             self.names = self._meet(ways, self._current)
         return self.names.pop(RESULT, UNKNOWN)
 

@@ -176,8 +176,8 @@ def equal(cx: Context, node: ast.expr, left: Symbol, right: Symbol) -> Test:
             return Settled(True)
         case (Reference() as reference, Nothing()) | (Nothing(), Reference() as reference):
             return _is_null(reference)
-        case (Reference(), Reference()):
-            cx.refuse(node, "references compared", what=described(left))
+        case (Reference() as reference, _) | (_, Reference() as reference):
+            cx.refuse(node, "references compared", what=described(reference))
             return _unknown()
         case (Comm() as comm, Text(text)) | (Text(text), Comm() as comm):
             return comm_test(cx, node, comm, CommOp.EQUALS, text)

@@ -38,9 +38,10 @@ def constraint(ground: Ground, request: Request) -> Iterator[Line]:
 
 
 def is_memcg_oom(ground: Ground, request: Request) -> Iterator[Line]:
-    """oc->memcg != NULL."""
+    """oc->memcg != NULL. A pointer that is 0 is still a pointer to the verifier, with which nobody may calculate."""
     none = request.label("none")
-    yield from (*ground.walk((OC, "memcg")), Jump(JumpOp.EQ, R0, 0, none), move(R0, 1), Label(none))
+    yield from (*ground.walk((OC, "memcg")), move(R1, R0), move(R0, 0))
+    yield from (Jump(JumpOp.EQ, R1, 0, none), move(R0, 1), Label(none))
 
 
 def memcg(ground: Ground, request: Request) -> Iterator[Line]:
