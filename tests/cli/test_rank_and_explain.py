@@ -203,6 +203,51 @@ def test_check_names_what_is_suspicious(
     assert f"suspicious: {suspicion}" in done.out
 
 
+def test_check_names_each_suspicion_once(run_command: Run, recording: Path, trusted_folder: Path) -> None:
+    done = run_command("check", policy_file(trusted_folder, "return 5"), "--snapshot", recording)
+    assert done.out.count("suspicious:") == 1
+
+
+def test_check_names_cgroups_that_are_not_there(run_command: Run, recording: Path, trusted_folder: Path) -> None:
+    body = 'return KILL if task.memcg is not None and task.memcg.is_under("/nowhere.slice") else DEFER'
+    config = trusted_folder / "oompolicy.toml"
+    config.write_text('[[assign]]\ncgroup = "/not*here"\nvalue = 5\n')
+    path = policy_file(trusted_folder, body)
+    done = run_command("check", path, "--snapshot", recording, "--config", config)
+    assert done.status == 0
+    assert "suspicious: it asks for what is under /nowhere.slice: there is no such cgroup here" in done.out
+    assert 'suspicious: [[assign]] gives 5 to cgroup "/not*here", which matches none here' in done.out
+
+
+def test_check_counts_the_instructions_of_a_policy_and_lists_them(run_command: Run, recording: Path) -> None:
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        pytest.skip("this kernel has no BTF to compile for")
+    done = run_command("check", "memcg_priority", "--snapshot", recording)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("compiles, ")]
+    count = int(line.split()[1])
+    assert 100 < count <= 300
+    listed = run_command("check", "memcg_priority", "--listing").out
+    assert "return -value * PAGES_PER_STEP + task.badness" in listed  # the source
+    assert "= mul %" in listed  # the IR
+    assert "<<= 36" in listed  # and what became of it
+
+
+def test_what_does_not_compile_is_shown_whole_and_refused_where_it_must(
+    run_command: Run, recording: Path, trusted_folder: Path
+) -> None:
+    path = policy_file(trusted_folder, "return max([task.rss, 0]) + len({})")
+    done = run_command("check", path, "--snapshot", recording)
+    assert done.status == 0
+    assert "does not compile; the hook would publish its answers:" in done.out
+    assert done.out.count(f"  {path}:6:") == 2
+    assert run_command("check", path, "--snapshot", recording, "--compiled").status == 1
+    (first, *_) = map(json.loads, run_command("check", path, "--json", "--snapshot", recording).out.splitlines())
+    assert (first["compiles"], len(first["refusals"]), first["instructions"]) == (False, 2, None)
+    refused = run_command("check", path, "--listing")
+    assert refused.status == 1
+    assert "use a tuple of constants" in refused.err
+
+
 def test_root_refuses_a_policy_that_others_can_write(run_command: Run, tmp_path: Path, trusted_folder: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has something to fear")

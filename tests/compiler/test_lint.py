@@ -39,7 +39,7 @@ def test_who_spares_everyone_does_nothing() -> None:
 
 
 def test_who_reads_nothing_says_the_same_for_every_task() -> None:
-    assert said("return 7") == ["it ignores its input: it says the same for every task"]
+    assert said("return 7") == ["it reads nothing of the task or the OOM, so it says the same for everyone"]
     assert said("return DEFER") == []
     assert said("return 7 if task.uid == 0 else 8") == []
 

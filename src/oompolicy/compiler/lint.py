@@ -46,7 +46,7 @@ def _whole(program: Program) -> Iterator[Suspicion]:
         return
     reads = any(isinstance(step, Read) for block in program.blocks for step in block.steps)
     if not reads and bands and bands != {BandNumber.DEFER}:
-        yield Suspicion(None, "it ignores its input: it says the same for every task")
+        yield Suspicion(None, "it reads nothing of the task or the OOM, so it says the same for everyone")
 
 
 def _certain_faults(program: Program, optimized: Program) -> Iterator[Suspicion]:

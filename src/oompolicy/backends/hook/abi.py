@@ -77,7 +77,7 @@ class ControlWord(IntEnum):
 
 
 MEMO_WORD: Final = 20  # from here on a compiled policy remembers the value of the memcg looked at last
-MEMO_BYTES: Final = 40
+MEMO_BYTES: Final = 32
 CONTROL_BYTES: Final = 8 * 32
 
 

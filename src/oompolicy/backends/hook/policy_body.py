@@ -9,12 +9,13 @@ from typing import Final
 
 from oompolicy.backends.hook.abi import MEMO_WORD
 from oompolicy.backends.hook.compiled import Body
-from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, Frame, KernelFields, Memo, Paths
-from oompolicy.backends.hook.kernel_fields.trial import find
+from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, OF_THE_THREAD, Frame, KernelFields, Memo, Paths
+from oompolicy.backends.hook.kernel_fields.access import Access
 from oompolicy.backends.hook.pieces import ENTRIES, FRAME_TOP, POINTS, MapDescriptors
-from oompolicy.backends.hook.target import Target
+from oompolicy.bpf.assembly import Line
+from oompolicy.bpf.btf import Btf
 from oompolicy.compiler import ir
-from oompolicy.compiler.emit import emit
+from oompolicy.compiler.emit import Emitted, emit
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.passes import optimized
 from oompolicy.policy.api import Policy
@@ -28,19 +29,31 @@ def intermediate(policy: Policy) -> ir.Program:
     return compile_to_ir(policy)
 
 
-def body(program: ir.Program, target: Target, maps: MapDescriptors, paths_fd: int, is_live: bool) -> Body:
-    """The instructions for this kernel. Raises PolicyError where the policy is too large, BtfError for a field that
-    this kernel has not got.
+def emitted(
+    program: ir.Program, btf: Btf, access: Access, maps: MapDescriptors, paths_fd: int, is_live: bool
+) -> Emitted:
+    """The instructions for a kernel of these types. Raises PolicyError where the policy is too large, BtfError for a
+    field that this kernel has not got.
     """
     # A shadow's programs run between the live policy's, and would only overwrite what it remembers.
     memo = Memo(maps.control, 8 * MEMO_WORD) if is_live else None
-    frame = Frame(POINTS, ENTRIES, _OWN)
-    reader = KernelFields(target.kernel, find(target), frame, Paths(paths_fd, program.paths), memo)
-    program = optimized(program)
-    emitted = emit(program, reader, _OWN)
-    places = tuple(f"{failure.place}: {failure.why}" for failure in emitted.places)
-    return Body(emitted.lines, places, _reads_values(program))
+    reader = KernelFields(btf, access, Frame(POINTS, ENTRIES, _OWN), Paths(paths_fd, program.paths), memo)
+    return emit(optimized(program), reader, _OWN)
 
 
-def _reads_values(program: ir.Program) -> bool:
-    return any(isinstance(step, ir.Read) and step.field in _VALUES for block in program.blocks for step in block.steps)
+def body(made: Emitted, btf: Btf, access: Access, has_preselection: bool) -> Body:
+    """What was emitted for a kernel, with what its surroundings must know of it."""
+    places = tuple(f"{failure.place}: {failure.why}" for failure in made.places)
+    lines = (*_settled(made, btf, access), *made.lines)
+    return Body(lines, places, _reads(made.program, _VALUES), has_preselection)
+
+
+def _settled(made: Emitted, btf: Btf, access: Access) -> tuple[Line, ...]:
+    """The task of the body is the thread that has the memory, as in the model, where that makes a difference."""
+    reader = KernelFields(btf, access, Frame(POINTS, ENTRIES, _OWN))
+    return tuple(reader.settle("settle")) if _reads(made.program, OF_THE_THREAD) else ()
+
+
+def _reads(program: ir.Program, fields: frozenset[str]) -> bool:
+    steps = (step for block in program.blocks for step in block.steps)
+    return any(isinstance(step, ir.Read) and step.field in fields for step in steps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from oompolicy.backends.hook import compiled, policy_body, published
 from oompolicy.backends.hook.abi import FAULT_KEY, FAULT_VALUE, Form, shown
 from oompolicy.backends.hook.attachment import Maps, spec
 from oompolicy.backends.hook.compiled import Body
+from oompolicy.backends.hook.kernel_fields.trial import find
 from oompolicy.backends.hook.layout import read_layout
 from oompolicy.backends.hook.paths import Paths
 from oompolicy.backends.hook.target import Place, Target
@@ -112,8 +113,9 @@ def _compiled(policy: Policy, target: Target, maps: Maps, is_shadow: bool = Fals
     policy_id = id_of(policy, str(program))
     with ExitStack() as stack:
         paths = stack.enter_context(Paths(program.paths))
-        body = policy_body.body(program, target, maps.descriptors(), paths.fileno(), not is_shadow)
-        body = replace(body, has_preselection=policy.preselection is not None)
+        btf, access = target.kernel, find(target)
+        made = policy_body.emitted(program, btf, access, maps.descriptors(), paths.fileno(), not is_shadow)
+        body = policy_body.body(made, btf, access, policy.preselection is not None)
         make = compiled.shadow if is_shadow else compiled.live
         lines = list(make(layout, maps.descriptors(), policy_id, body))
         place = Place(target.score.type_id, AttachType.TRACE_FENTRY) if is_shadow else target.score
