@@ -14,20 +14,22 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
 from lab import LabError
+from lab.emulator import emulator_fault, has_the_fault
 from lab.initramfs import write_initramfs
 from lab.kernels import SERIES, Kernel, kernel, names
 from lab.python_tree import python_tree
 
+QEMU = "qemu-system-x86_64"
 PORTS = ("console", "stdout", "stderr", "results")  # ttyS0 to ttyS3, as init.sh uses them
 INIT = Path(__file__).with_name("init.sh")
 BUSYBOX = Path("/bin/busybox")
 SCRIPT_STARTS = "lab: the script starts"  # init.sh says so on the console
-BOOTS = 3  # tries: one boot in a few hundred crashes under software emulation before it gets that far
+BOOTS = 3  # tries: where the emulator is at fault, and where a boot does not even get that far, which it may be too
 
 
 class Ended(Enum):
@@ -52,7 +54,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class GuestResult:
-    """What came out: `status` and `out` (path below /out -> content) only where the script was done."""
+    """What came out: `status` and `out` (path below /out -> content) only where the script was done.
+
+    `faults` tells why it was booted again, a line for each time: the emulator, not the kernel, had failed.
+    """
 
     ended: Ended
     status: int | None
@@ -62,6 +67,7 @@ class GuestResult:
     console: str
     elapsed_s: float
     out: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 def run_guest(
@@ -74,18 +80,32 @@ def run_guest(
     """Boot a kernel, run a script (text, or the file that holds it) as root, return when the guest is gone.
 
     `wanted_kernel` is a name ("6.12"), the path of an image, or a Kernel; `files` is guest path -> host file, folder
-    or bytes. The guest is killed after time_limit_s. Raises LabError when it cannot be started.
+    or bytes. The guest is killed after time_limit_s. Where the emulator fails it is booted again, and that is said.
+    Raises LabError when it cannot be started.
     """
     chosen = wanted_kernel if isinstance(wanted_kernel, Kernel) else kernel(wanted_kernel)
     contents: dict[str, Path | bytes] = {"/bin/busybox": BUSYBOX, "/init": INIT.read_bytes()}
     contents["/lab/script"] = script if isinstance(script, Path) else script.encode()
     with tempfile.TemporaryDirectory(prefix="lab-") as work:
         write_initramfs(Path(work, "initramfs"), contents | dict(files or {}))
+        faults: tuple[str, ...] = ()
         for _ in range(BOOTS):
-            result = boot(chosen, machine, Path(work), time_limit_s)
-            if result.ended is not Ended.DIED or SCRIPT_STARTS in result.console:
+            result = replace(boot(chosen, machine, Path(work), time_limit_s), faults=faults)
+            fault = why_again(result)
+            if fault is None:
                 break
+            faults += (fault,)
     return result
+
+
+def why_again(result: GuestResult) -> str | None:
+    """Why a guest is to be booted again; None where it did what it was to do, or its own kernel failed."""
+    if result.ended is not Ended.DIED:
+        return None
+    if SCRIPT_STARTS not in result.console:
+        return "it did not come up"
+    fault = emulator_fault(result.console)
+    return fault if fault is not None and has_the_fault(QEMU) else None
 
 
 def boot(chosen: Kernel, machine: Machine, work: Path, time_limit_s: float) -> GuestResult:
@@ -109,7 +129,7 @@ def boot(chosen: Kernel, machine: Machine, work: Path, time_limit_s: float) -> G
 
 def qemu_command(machine: Machine, vmlinuz: Path, work: Path) -> list[str]:
     """The machine as QEMU wants it said; ports, initramfs and swap disk are files in `work`."""
-    command = ["qemu-system-x86_64", "-accel", machine.accelerator, "-cpu", "max"]
+    command = [QEMU, "-accel", machine.accelerator, "-cpu", "max"]
     command += ["-smp", str(machine.processors), "-m", str(machine.memory_mib)]
     command += ["-nographic", "-no-reboot", "-nic", "none", "-monitor", "none"]
     for name in PORTS:
@@ -214,6 +234,8 @@ def main() -> int:
         return 1
     sys.stdout.write(result.stdout)
     sys.stderr.write(result.stderr)
+    for fault in result.faults:
+        print(f"lab: booted again, the emulator had failed: {fault}", file=sys.stderr)
     if result.status is not None:
         return result.status
     print(f"lab: the guest's end: {result.ended.name}, after {result.elapsed_s:.0f} s", file=sys.stderr)

@@ -67,7 +67,10 @@ class RoundVerdict(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """A scenario on one kernel. ok: every round was as expected, and the kernel was in no trouble."""
+    """A scenario on one kernel. ok: every round was as expected, and the kernel was in no trouble.
+
+    faults: why it was booted again, where the emulator had failed.
+    """
 
     scenario: str
     about: str
@@ -77,6 +80,7 @@ class Result(Struct, frozen=True):
     rounds: list[RoundVerdict]
     log_problems: list[str]
     timings_s: dict[str, float]
+    faults: list[str] = []
 
 
 def to_json(result: Result) -> dict[str, object]:

@@ -45,6 +45,7 @@ def judge(played: Played) -> Result:
             "ready": round(guest.ready_after_s, 2) if guest else 0.0,
             "guest": round(played.result.elapsed_s, 2),
         },
+        list(played.result.faults),
     )
 
 

@@ -51,7 +51,9 @@ def in_guest(
         raise
     except LabError as error:
         pytest.skip(f"no guest here: {error}")
-    assert done.ended is Ended.SCRIPT_DONE, done.console[-2000:]
+    for fault in done.faults:
+        print(f"booted again, the emulator had failed: {fault}")
+    assert done.ended is Ended.SCRIPT_DONE, done.console[-8000:]
     assert done.status == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return {line.get("order", line["proof"]): line for line in lines}

@@ -158,6 +158,8 @@ def _print(results: list[Result]) -> None:
         name = f"{result.scenario} on {result.kernel}"
         if result.trouble is not None:
             print_error(OompolicyError(name, result.trouble))
+        for fault in result.faults:
+            print_note(f"{name}: booted again, the emulator had failed: {fault}")
         for problem in result.log_problems:
             print_error(OompolicyError(name, "the kernel was in trouble", problem))
     rounds = [this for result in results for this in result.rounds]
