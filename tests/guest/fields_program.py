@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from oompolicy.backends.hook import generation
-from oompolicy.backends.hook.abi import Entries
+from oompolicy.backends.hook.abi import MEMO_BYTES, Entries
 from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, Access, Frame, KernelFields, Memo, Paths
-from oompolicy.backends.hook.kernel_fields.ground import MEMO_BYTES
 from oompolicy.backends.hook.target import Place
 from oompolicy.bpf.assembly import Label, Line, assemble, slots
 from oompolicy.bpf.btf import Btf

@@ -57,6 +57,11 @@ def faults_for_seven(task: Task, oc: OomControl) -> int | Verdict:
 
 
 @policy
+def kills_a_thread(task: Task, oc: OomControl) -> int | Verdict:
+    return KILL if task.comm == "leaderless.t" else DEFER
+
+
+@policy
 def by_badness(task: Task, oc: OomControl) -> int | Verdict:
     return task.badness
 
@@ -119,6 +124,17 @@ def preselected(force: InForce) -> None:
         small_in_batch(tree)
         force.see(preselects_batch)
         tell("preselected", victims=run_out(tree), **told(force))
+
+
+def leaderless(force: InForce) -> None:
+    """A process whose leader has exited goes by the name of the thread that has its memory, as in the kernel's log."""
+    with Tree(60) as tree:
+        tree.leaf("db")
+        tree.leaf("asks")
+        tree.put("db", "big", 30)
+        tree.put("db", "leaderless", 10, "thread")
+        force.see(kills_a_thread)
+        tell("leaderless", victims=run_out(tree), **told(force))
 
 
 def a_path_that_appears(force: InForce) -> None:
@@ -223,7 +239,7 @@ def main() -> None:
     sizes(force)
     for proofs in (memcg_oom, nested_oom, whole_machine, everyone_spared, unkillable_and_readers, born_later):
         proofs(force)
-    for proof in (a_fault, preselected, a_path_that_appears, refused, swapped_in_a_storm):
+    for proof in (a_fault, preselected, leaderless, a_path_that_appears, refused, swapped_in_a_storm):
         proof(force)
     force.stop()
     expired()

@@ -77,11 +77,11 @@ def killed_and_adopted() -> None:
 def detached_without_a_daemon() -> None:
     with Tree(60) as tree:
         small_in_batch(tree)
-        daemon = start()
+        daemon = start("--backend", "auto")
         daemon.kill()
         daemon.wait()
         said = [oompolicy("detach"), oompolicy("detach")]
-        tell("detach", said=said, victims=run_out(tree), left=pins.FOLDER.exists())
+        tell("detach", auto=LOG.read_text(), said=said, victims=run_out(tree), left=pins.FOLDER.exists())
 
 
 def set_is_live() -> None:

@@ -158,15 +158,38 @@ def refused_program(force: InForce) -> None:
         tell("refused", said=said, sets=sets, victims=run_out(tree), choices=force.choices())
 
 
+def longer(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
+    """Another version of the program that answers, which answers the same."""
+    yield from (move(R0, 0), *program.score(layout, maps))
+
+
+def given_up(force: InForce) -> InForce:
+    """A newer version is attached, and its daemon is gone before it has published; then the older one comes back."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        force.see(PRIORITY)
+        force.hook.close()
+        older = attachment.PROGRAMS["score"]
+        attachment.PROGRAMS["score"] = longer
+        InForce().hook.close()
+        attachment.PROGRAMS["score"] = older
+        sets = [[path.name for path in pins.sets()]]
+        victims = run_out(tree)
+        back = InForce()
+        told = [back.started]
+        for _ in range(2):
+            back.see(PRIORITY)
+            told.append(back.told)
+        sets.append([path.name for path in pins.sets()])
+        tell("given up", victims=victims, told=told, sets=sets)
+    return back
+
+
 def other_programs(force: InForce) -> InForce:
     """A newer version of the programs takes over from the old one, which answers until the new one has published.
 
     One OOM while nobody looks, one while both are attached, one under the new: each is told of once.
     """
-
-    def longer(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
-        yield from (move(R0, 0), *program.score(layout, maps))
-
     with Tree(60) as tree:
         small_in_batch(tree)
         force.see(PRIORITY)
@@ -231,7 +254,7 @@ def main() -> None:
     for proofs in (memcg_oom, nested_oom, whole_machine, everyone_spared, unkillable_and_readers, born_later):
         proofs(force)
     refused_program(force)
-    force = other_programs(force)
+    force = other_programs(given_up(force))
     unprivileged()
     while_attached = command("rmmod", "oom_policy") if has_module else None
     force.stop()

@@ -142,6 +142,17 @@ def test_what_the_replaced_programs_recorded_is_told_and_told_once(of_the_hook: 
     assert "chose small" in at_third[0]
 
 
+def test_programs_that_never_published_are_removed_and_believed_nothing(of_the_hook: Proofs) -> None:
+    """Their daemon was gone before it had something to say: the older ones answered on, and theirs is told."""
+    seen = of_the_hook["given up"]
+    assert [len(sets) for sets in seen["sets"]] == [2, 1]
+    at_start, *later = ([line for line in told if ": chose " in line] for told in seen["told"])
+    assert len(at_start) == len(seen["victims"])
+    assert "chose small" in at_start[0]
+    assert "score for itself" in at_start[0]
+    assert later == [[], []]
+
+
 @pytest.mark.parametrize("proof", ["born in an empty memcg", "born in a new memcg"])
 def test_a_task_born_after_the_last_look_is_covered_by_its_memcg(of_the_hook: Proofs, proof: str) -> None:
     chosen = first(of_the_hook[proof])
@@ -193,6 +204,10 @@ class TestTheDaemon:
             False,
         )
 
+    def test_auto_takes_the_hook(self, of_the_daemon: Proofs) -> None:
+        assert "policy memcg_priority, backend hook, pid " in of_the_daemon["detach"]["auto"]
+        assert "not the hook" not in of_the_daemon["detach"]["auto"]
+
     def test_detach_needs_no_daemon(self, of_the_daemon: Proofs) -> None:
         seen = of_the_daemon["detach"]
         assert seen["said"] == [[0, "detached: the kernel decides alone again\n"], [0, "nothing is attached\n"]]
@@ -209,6 +224,7 @@ class TestGet:
 
     def test_it_shows_what_set_has_put_in_force(self, of_the_daemon: Proofs) -> None:
         (status, said), (_, table), _ = of_the_daemon["set"]["got"]
+        print(table)
         line = json.loads(said)
         assert (status, line["value"]) == (0, 950)
         found = line["in_force"]

@@ -112,6 +112,11 @@ class TestTheSafetyContract:
         assert "policy memcg_priority" in line(proof)
 
 
+def test_a_process_without_its_leader_is_the_thread_that_has_its_memory(seen: Proofs) -> None:
+    assert seen["leaderless"]["victims"][0] == "leaderless.t"
+    assert seen["leaderless"]["choices"][0]["bands"]["leaderless"] == "KILL"
+
+
 def test_preselection_lifts_what_the_policy_answers(seen: Proofs) -> None:
     """small, for which it defers, and whose memcg is preselected."""
     chosen = first(seen["preselected"])

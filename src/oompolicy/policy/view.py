@@ -65,7 +65,7 @@ class Memcg(_View):
 
     @property
     def usage(self) -> int:
-        """memory.current (v1: memory.usage_in_bytes)."""
+        """memory.current (v1: memory.usage_in_bytes); the root has none."""
         return self._note("usage", self._memcg.usage_pages)
 
     @property
@@ -86,7 +86,7 @@ class Memcg(_View):
 
     @property
     def swap(self) -> int:
-        """memory.swap.current (v1: memsw usage less memory usage)."""
+        """memory.swap.current (v1: memsw usage less memory usage); the root has none."""
         return self._note("swap", self._memcg.swap_pages)
 
     @property

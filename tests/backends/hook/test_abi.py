@@ -28,7 +28,6 @@ from oompolicy.backends.hook.abi import (
     points_of_answer,
     task_key,
 )
-from oompolicy.backends.hook.kernel_fields import ground
 from oompolicy.backends.hook.target import MODULE_ABI
 from oompolicy.policy.verdict import CLAMP, Band, clamp, points_of
 
@@ -69,5 +68,4 @@ def test_the_ring_and_the_control_words_are_laid_out_for_the_programs() -> None:
     assert len(Record._fields) == len(RECORD.unpack(bytes(RECORD.size)))
     assert max(ControlWord) + SLOTS <= MEMO_WORD
     assert 8 * MEMO_WORD + MEMO_BYTES <= CONTROL_BYTES
-    assert ground.MEMO_BYTES <= MEMO_BYTES
     assert CLAMP << BAND_BITS < 1 << 63

@@ -77,7 +77,7 @@ class ControlWord(IntEnum):
 
 
 MEMO_WORD: Final = 20  # from here on a compiled policy remembers the value of the memcg looked at last
-MEMO_BYTES: Final = 40
+MEMO_BYTES: Final = 32
 CONTROL_BYTES: Final = 8 * 32
 
 
@@ -118,7 +118,7 @@ class Record(NamedTuple):
     number: BEGIN order, CANDIDATE a Source and a place, END the constraint. memcg: BEGIN and END the scope's cgroup id
     (0: the machine), CANDIDATE its own. first: gfp_mask, badness, totalpages. second: was the heartbeat young enough,
     answer, chosen_points. task: where the task_struct was, for comparing: of the candidate, of the one chosen. END has
-    found in tgid. policy: an id, at the END that of the BEGIN.
+    found in tgid. policy: an id, at the END that of the BEGIN. time_ns: CLOCK_MONOTONIC, of BEGIN and END alone.
     """
 
     seq: int

@@ -254,13 +254,20 @@ class Hook:
     def _open_old(self) -> Iterator[str]:
         """What other programs than ours have recorded and nobody told of; where it cannot be read, that is said.
 
-        A set that was never whole has never answered.
+        A set that was never whole has never answered. One that was fed before ours, or never (its daemon was about to
+        take over, and is gone), did not answer either since: ours has recorded the same, and answered.
         """
+        fed_ns = self._held().control[ControlWord.HEARTBEAT_NS]
         for path in (path for path in self._replaced if path.name.startswith(pins.WHOLE)):
             try:
-                self._old.append(pins.open_maps(path))
+                old = pins.open_maps(path)
             except BpfError as error:
                 yield f"OOMs that {path.name} has recorded are not told of: {error.why}"
+                continue
+            if old.control[ControlWord.HEARTBEAT_NS] > fed_ns:
+                self._old.append(old)
+            else:
+                old.close()
 
     def _close_old(self) -> None:
         for old in self._old:

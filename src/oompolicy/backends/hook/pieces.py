@@ -221,7 +221,8 @@ def count(maps: MapDescriptors) -> Iterator[Line]:
 def record_candidate(layout: KernelLayout, maps: MapDescriptors, kind: RecordKind, policy_id: int) -> Iterator[Line]:
     """What was answered for a task, from the frame; r6 is the task. To "leave" where the ring is not there."""
     yield from ring_slot(maps, "leave")
-    yield from fill(kind)
+    # Not when: reading the clock for each candidate would cost as much as a look-up, and the event's end has it.
+    yield from (Store(U64, R9, OFFSETS["time_ns"], 0), Store(U32, R9, OFFSETS["kind"], kind))
     yield from (Load(U32, R1, R6, layout.task_pid), put("pid", R1, U32))
     yield from (Load(U32, R1, R6, layout.task_tgid), put("tgid", R1, U32))
     yield from (Load(U64, R1, R10, SOURCE), put("number", R1, U32), Load(U64, R1, R10, MEMCG), put("memcg", R1))

@@ -9,9 +9,10 @@ from typing import Final
 
 from oompolicy.backends.hook.abi import MEMO_WORD
 from oompolicy.backends.hook.compiled import Body
-from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, Frame, KernelFields, Memo, Paths
+from oompolicy.backends.hook.kernel_fields import FRAME_BYTES, OF_THE_THREAD, Frame, KernelFields, Memo, Paths
 from oompolicy.backends.hook.kernel_fields.access import Access
 from oompolicy.backends.hook.pieces import ENTRIES, FRAME_TOP, POINTS, MapDescriptors
+from oompolicy.bpf.assembly import Line
 from oompolicy.bpf.btf import Btf
 from oompolicy.compiler import ir
 from oompolicy.compiler.emit import Emitted, emit
@@ -40,11 +41,19 @@ def emitted(
     return emit(optimized(program), reader, _OWN)
 
 
-def body(made: Emitted, has_preselection: bool) -> Body:
-    """What was emitted, with what its surroundings must know of it."""
+def body(made: Emitted, btf: Btf, access: Access, has_preselection: bool) -> Body:
+    """What was emitted for a kernel, with what its surroundings must know of it."""
     places = tuple(f"{failure.place}: {failure.why}" for failure in made.places)
-    return Body(made.lines, places, _reads_values(made.program), has_preselection)
+    lines = (*_settled(made, btf, access), *made.lines)
+    return Body(lines, places, _reads(made.program, _VALUES), has_preselection)
 
 
-def _reads_values(program: ir.Program) -> bool:
-    return any(isinstance(step, ir.Read) and step.field in _VALUES for block in program.blocks for step in block.steps)
+def _settled(made: Emitted, btf: Btf, access: Access) -> tuple[Line, ...]:
+    """The task of the body is the thread that has the memory, as in the model, where that makes a difference."""
+    reader = KernelFields(btf, access, Frame(POINTS, ENTRIES, _OWN))
+    return tuple(reader.settle("settle")) if _reads(made.program, OF_THE_THREAD) else ()
+
+
+def _reads(program: ir.Program, fields: frozenset[str]) -> bool:
+    steps = (step for block in program.blocks for step in block.steps)
+    return any(isinstance(step, ir.Read) and step.field in fields for step in steps)

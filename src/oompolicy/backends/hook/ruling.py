@@ -113,10 +113,9 @@ def _compiled(policy: Policy, target: Target, maps: Maps, is_shadow: bool = Fals
     policy_id = id_of(policy, str(program))
     with ExitStack() as stack:
         paths = stack.enter_context(Paths(program.paths))
-        made = policy_body.emitted(
-            program, target.kernel, find(target), maps.descriptors(), paths.fileno(), not is_shadow
-        )
-        body = policy_body.body(made, policy.preselection is not None)
+        btf, access = target.kernel, find(target)
+        made = policy_body.emitted(program, btf, access, maps.descriptors(), paths.fileno(), not is_shadow)
+        body = policy_body.body(made, btf, access, policy.preselection is not None)
         make = compiled.shadow if is_shadow else compiled.live
         lines = list(make(layout, maps.descriptors(), policy_id, body))
         place = Place(target.score.type_id, AttachType.TRACE_FENTRY) if is_shadow else target.score

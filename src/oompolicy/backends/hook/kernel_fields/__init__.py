@@ -19,6 +19,6 @@ is 0. oc.memcg, a struct mem_cgroup *, begins with its css.
 
 from oompolicy.backends.hook.kernel_fields.access import Access
 from oompolicy.backends.hook.kernel_fields.ground import FRAME_BYTES, Frame, Memo, Paths
-from oompolicy.backends.hook.kernel_fields.reader import KernelFields
+from oompolicy.backends.hook.kernel_fields.reader import OF_THE_THREAD, KernelFields
 
-__all__ = ["FRAME_BYTES", "Access", "Frame", "KernelFields", "Memo", "Paths"]
+__all__ = ["FRAME_BYTES", "OF_THE_THREAD", "Access", "Frame", "KernelFields", "Memo", "Paths"]

@@ -60,16 +60,13 @@ class Paths:
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """MEMO_BYTES of an array map with one entry, from a byte offset on, where the last memcg's value is remembered.
+    """Where the last memcg's value is remembered: MEMO_BYTES of an array map with one entry, from an offset on.
 
     All programs that share it must run one at a time, as they do under oom_lock.
     """
 
     fd: int
     offset: int
-
-
-MEMO_BYTES: Final = 32
 
 
 class Request(NamedTuple):

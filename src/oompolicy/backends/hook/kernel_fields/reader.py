@@ -56,6 +56,8 @@ HEAVY: Final[dict[str, Read]] = {
 }
 COMM: Final[dict[str, Read]] = dict(zip(comm.WORDS, (comm.first_word, comm.second_word), strict=True))
 READS: Final = LIGHT | HEAVY | COMM
+# What a thread has of its own: what settle() is for.
+OF_THE_THREAD: Final = frozenset({"task.pid", "task.comm", "task.uid", *COMM})
 SUMS: Final = ("task.rss_anon", "task.rss_file", "task.rss_shmem", "task.swap")
 
 
@@ -77,8 +79,8 @@ class KernelFields:
 
     def settle(self, labels: str) -> Iterator[Line]:
         """r6 = the thread that the model takes a process for (threads.py), where this kernel allows it; r0 to r5 and
-        the reads' part of the frame are lost. For before a body: without it all reads are of the leader, and the same
-        but for pid and comm of a process whose leader has exited.
+        the reads' part of the frame are lost. For before a body: without it what is OF_THE_THREAD is the leader's, also
+        where the leader has exited.
         """
         return settle(self._ground, labels) if self._ground.access.casts else iter(())
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from oompolicy.backends.hook.abi import LEVELS, TICK_NS, EntryFlag
-from oompolicy.backends.hook.kernel_fields.ground import MEMO_BYTES, U32, U64, Ground, Memo, Request
+from oompolicy.backends.hook.abi import LEVELS, MEMO_BYTES, TICK_NS, EntryFlag
+from oompolicy.backends.hook.kernel_fields.ground import U32, U64, Ground, Memo, Request
 from oompolicy.backends.hook.kernel_fields.memcgs import CSS, TO_ID
 from oompolicy.bpf.assembly import Label, Line
 from oompolicy.bpf.instructions import Alu, Call, Goto, Jump, Load, LoadMapValue, Store, add, move
