@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat pyproject.toml scripts/setup | cksum | cut -d' ' -f1)
 
-.PHONY: help run check test test-guest bench format clean
+.PHONY: help run check test test-guest soak bench format clean
 
 help:
 	@echo "make run         set up, then a real, contained OOM, with and without a policy"
 	@echo "make check       ruff, mypy, import contracts, unit tests, doctests"
 	@echo "make test        that, real OOMs in memcgs of our own (root), and the core of the guest tests"
 	@echo "make test-guest  all guest tests"
+	@echo "make soak        2,000 random OOMs with compiled policies, and 100,000 cases through every executor"
 	@echo "make bench       the measurements that the documents quote"
 	@echo "make format      ruff format and fixes"
 
@@ -41,6 +42,13 @@ test: $(READY)
 test-guest: $(READY)
 	scripts/setup --real $(VENV)
 	$(BIN)/pytest -m guest
+
+SOAK := tests/guest/test_hook_compiled.py::test_what_a_compiled_policy_answers_is_what_the_model_says
+
+soak: $(READY)
+	scripts/setup --real $(VENV)
+	OOMPOLICY_RANDOM_OOMS=2000 $(BIN)/pytest -s "$(SOAK)[6.12-2000]"
+	OOMPOLICY_DIFFERENTIAL_CASES=100000 $(BIN)/pytest tests/compiler -k differential
 
 bench: $(READY)
 	for each in bench/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || exit 1; done
