@@ -105,14 +105,14 @@ def get_shows_what_is_in_force() -> None:
     with Tree(60) as tree:
         small_in_batch(tree)
         leaf = f"/{(tree.path / 'batch').relative_to(CGROUPS)}"
-        CONFIG.write_text("ttl_ms = 4000\n")
+        CONFIG.write_text("ttl_ms = 15000\n")
         CONFIG.chmod(0o644)
         daemon = start("--interval-ms", "1000", "--config", str(CONFIG))
         daemon.kill()
         daemon.wait()
         os.setxattr(tree.path / "batch", "user.oompolicy.value", b"7")
         fresh = oompolicy("get", leaf, "--json")
-        time.sleep(4.1)
+        time.sleep(15.1)
         expired = [oompolicy("get", leaf, "--json"), oompolicy("get", leaf)]
         oompolicy("detach")
         tell("get", fresh=fresh, expired=expired, detached=oompolicy("get", leaf, "--json"))
