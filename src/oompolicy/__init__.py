@@ -16,5 +16,17 @@ from oompolicy.policy import (
     policy_function,
 )
 
-__all__ = ["DEFER", "KILL", "SPARE", "Memcg", "OomControl", "Policy", "Task", "Verdict", "policy", "policy_function"]
+__all__ = [
+    "DEFER",
+    "KILL",
+    "SPARE",
+    "Memcg",
+    "OomControl",
+    "Policy",
+    "Scene",
+    "Task",
+    "Verdict",
+    "policy",
+    "policy_function",
+]
 __version__ = "0.1.0"

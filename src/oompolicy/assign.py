@@ -6,10 +6,9 @@ Belongs here: matching and the changed snapshot. Must not know: where the table 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.sched import Task
 from oompolicy.snapshot import Snapshot
 
@@ -52,15 +51,14 @@ def assigned(snapshot: Snapshot, table: Sequence[Assignment]) -> Snapshot:
         return snapshot
     of_memcgs = [row for row in table if row.is_of_memcg]
     of_tasks = [row for row in table if not row.is_of_memcg]
-    changed: dict[MemCgroup, MemCgroup] = {}
-    for memcg in snapshot.kernel.memcgs:  # parents come before their children
-        value = next((row.value for row in reversed(of_memcgs) if row.matches_path(memcg.path)), memcg.value)
-        parent = None if memcg.parent is None else changed.get(memcg.parent, memcg.parent)
-        changed[memcg] = replace(memcg, value=value, parent=parent)
-    tasks = []
-    for task in snapshot.kernel.tasks:
-        value = next((row.value for row in reversed(of_tasks) if row.matches_task(task)), task.value)
-        memcg_of_task = None if task.memcg is None else changed.get(task.memcg, task.memcg)
-        tasks.append(replace(task, value=value, memcg=memcg_of_task))
-    kernel = replace(snapshot.kernel, tasks=tuple(tasks), memcgs=tuple(changed.values()))
-    return replace(snapshot, kernel=kernel)
+    memcgs = {
+        memcg: row.value
+        for memcg in snapshot.kernel.memcgs
+        if (row := next((row for row in reversed(of_memcgs) if row.matches_path(memcg.path)), None)) is not None
+    }
+    tasks = {
+        task: row.value
+        for task in snapshot.kernel.tasks
+        if (row := next((row for row in reversed(of_tasks) if row.matches_task(task)), None)) is not None
+    }
+    return snapshot.with_values(memcgs, tasks)

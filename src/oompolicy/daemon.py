@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 
 from oompolicy.assign import Assignment, assigned
@@ -25,6 +25,7 @@ from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, S
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.policy.scoring import Scoring
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_NOW = signal.SIGUSR1
@@ -63,6 +64,7 @@ class Daemon:
         self._take_snapshot = take_snapshot
         self._orders = orders
         self._reload = reload
+        self._scoring = Scoring(orders.policy, orders.limit)
         self._state = State(orders.interval_ms)
 
     def run(self) -> None:
@@ -103,8 +105,12 @@ class Daemon:
             self._apply(Blind(f"{type(error).__name__}: {error} ({place}): please report this"))
 
     def _seen(self) -> Looked:
-        snapshot = assigned(self._take_snapshot(), self._orders.assign)
-        return self._backend.look(snapshot, self._orders.policy, self._orders.limit)
+        found = self._scoring.scored(assigned(self._take_snapshot(), self._orders.assign))
+        looked = self._backend.look(found.snapshot, self._orders.policy, self._orders.limit)
+        if found.fault is None:
+            return looked
+        told = f"policy {self._orders.policy.name} faulted for {found.fault.who}: {found.fault.why}: its values stay"
+        return replace(looked, notes=(told, *looked.notes))
 
     def _apply(self, event: Event) -> None:
         self._state, actions = step(self._state, event, _now_ms())
@@ -137,6 +143,7 @@ class Daemon:
         except OompolicyError as error:
             log(f"reload: {error}: the old configuration stays in force")
             return
+        self._scoring = Scoring(self._orders.policy, self._orders.limit)
         log(f"reloaded: policy {self._orders.policy.name}")
         self._apply(Reconfigured(self._orders.interval_ms))
 

@@ -6,7 +6,8 @@ Must not know: how it was read or written, policies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from oompolicy.errors import GoneError
 from oompolicy.mm.memcontrol import MemCgroup
@@ -46,6 +47,24 @@ class Snapshot:
         if found is None:
             raise GoneError(f"cgroup {path}", "does not exist here", "name it from the root, like /system.slice")
         return found
+
+    def with_values(self, of_memcgs: Mapping[MemCgroup, int | None], of_tasks: Mapping[Task, int | None]) -> Snapshot:
+        """The same instant with other opaque values; who is not named keeps its own."""
+        if not of_memcgs and not of_tasks:
+            return self
+        changed: dict[MemCgroup, MemCgroup] = {}
+        for memcg in self.kernel.memcgs:  # parents come before their children
+            parent = None if memcg.parent is None else changed.get(memcg.parent, memcg.parent)
+            changed[memcg] = replace(memcg, value=of_memcgs.get(memcg, memcg.value), parent=parent)
+        tasks = tuple(
+            replace(
+                task,
+                value=of_tasks.get(task, task.value),
+                memcg=None if task.memcg is None else changed.get(task.memcg, task.memcg),
+            )
+            for task in self.kernel.tasks
+        )
+        return replace(self, kernel=replace(self.kernel, tasks=tasks, memcgs=tuple(changed.values())))
 
     def task(self, pid: int) -> Task:
         """The process of that pid. Raises GoneError where there is none."""

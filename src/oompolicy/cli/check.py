@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from oompolicy.backends.hook.examine import Examined, examine
-from oompolicy.cli.inputs import json_option, named_policy, refuse_faults, snapshot_options, taken_snapshot
+from oompolicy.cli.inputs import json_option, named_policy, refuse_faults, scored, snapshot_options, taken_snapshot
 from oompolicy.cli.render import Column, print_json, print_line, print_table
 from oompolicy.compiler.listing import listing
 from oompolicy.config import load_config
@@ -61,7 +61,7 @@ def check(
     if with_listing:
         _print_listing(policy, examined)
         return
-    snapshot = taken_snapshot(snapshot_path, config_path)
+    snapshot = scored(policy, taken_snapshot(snapshot_path, config_path))
     here = decide(snapshot.oom_control(), policy, snapshot.taken_boottime_ns, call_limit())
     plain = decide(snapshot.oom_control(), None)
     tried = trials(policy, call_limit())

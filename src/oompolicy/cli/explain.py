@@ -17,6 +17,7 @@ from oompolicy.cli.inputs import (
     refuse_faults,
     scope_option,
     scope_path,
+    scored,
     snapshot_options,
     taken_snapshot,
 )
@@ -54,7 +55,7 @@ def explain(
 ) -> None:
     """Why PID would or would not be chosen, when the machine or a limited cgroup above it runs out."""
     policy = named_policy(policy_name, parameters)
-    snapshot = taken_snapshot(snapshot_path, config_path)
+    snapshot = scored(policy, taken_snapshot(snapshot_path, config_path))
     task = snapshot.task(pid)
     scopes = [scope_path(scope)] if scope is not None else list(_scopes(task))
     if not as_json:

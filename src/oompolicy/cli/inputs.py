@@ -24,7 +24,9 @@ from oompolicy.errors import Place, PolicyError
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import Decision
+from oompolicy.policy.scoring import Scoring
 from oompolicy.policy_file import load_policy
+from oompolicy.policy_limit import call_limit
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.recording import read_recording
@@ -103,6 +105,17 @@ def usable_policy(name: str, parameters: tuple[str, ...] = (), rest: Mapping[str
     return checked(load_policy(name, parameters).with_parameters(rest))
 
 
+def scored(policy: Policy | None, snapshot: Snapshot) -> Snapshot:
+    """With the values that the policy's scorer gives at a first look. Raises PolicyError where that fails."""
+    if policy is None:
+        return snapshot
+    found = Scoring(policy, call_limit()).scored(snapshot)
+    if found.fault is not None:
+        place = Place(policy.source_path or policy.name, found.fault.line)
+        raise PolicyError(place, f"policy {policy.name} faulted for {found.fault.who}: {found.fault.why}")
+    return found.snapshot
+
+
 def scope_path(scope: str | None) -> str | None:
     """A cgroup as its path from the root: /sys/fs/cgroup and a v1 controller's folder in front are left out."""
     if scope is None:
@@ -119,13 +132,12 @@ def refuse_faults(policy: Policy | None, decision: Decision) -> None:
         return
     first = decision.faults[0]
     asked = len(decision.candidates)
-    who = "its preselection" if first.task is None else f"{first.task.comm} ({first.task.process_id})"
     place = Place(policy.source_path or policy.name, first.line)
     if first.line is not None and policy.source_path is not None and Path(policy.source_path).is_file():
         lines = Path(policy.source_path).read_text(errors="replace").splitlines()
         place = replace(place, text=lines[first.line - 1])
     raise PolicyError(
         place,
-        f"policy {policy.name} faulted for {len(decision.faults)} of {asked} tasks, first for {who}: {first.why}",
+        f"policy {policy.name} faulted for {len(decision.faults)} of {asked} tasks, first for {first.who}: {first.why}",
         "each fault counted as DEFER; `oompolicy check` shows them all",
     )

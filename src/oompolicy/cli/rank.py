@@ -17,6 +17,7 @@ from oompolicy.cli.inputs import (
     refuse_faults,
     scope_option,
     scope_path,
+    scored,
     snapshot_options,
     taken_snapshot,
 )
@@ -58,7 +59,7 @@ def rank(
 ) -> None:
     """The candidates of an OOM now, worst first: the first is the victim."""
     policy = named_policy(policy_name, parameters)
-    snapshot = taken_snapshot(snapshot_path, config_path)
+    snapshot = scored(policy, taken_snapshot(snapshot_path, config_path))
     oc = snapshot.oom_control(scope_path(scope))
     decision = decide(oc, policy, snapshot.taken_boottime_ns, call_limit())
     if as_json:

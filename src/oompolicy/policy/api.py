@@ -1,4 +1,4 @@
-"""@policy: a Python function becomes a named policy with parameters and a preselection.
+"""@policy: a Python function becomes a named policy with parameters, a preselection and a scorer.
 
 Belongs here: the Policy object and how its module's constants are changed. Must not know: files, points, kernels.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, TypeVar
 
 from oompolicy.errors import PolicyError
 from oompolicy.policy.verdict import Verdict
 from oompolicy.policy.view import Memcg, OomControl, Task
 
+if TYPE_CHECKING:
+    from oompolicy.policy.scene import Scene
+
 PolicyFunction: TypeAlias = Callable[[Task, OomControl], "int | Verdict"]
 Preselection: TypeAlias = Callable[[Sequence[Task], OomControl], Iterable["Task | Memcg"]]
+Scorer: TypeAlias = "Callable[[Scene], Iterable[tuple[Task | Memcg, int]]]"
 Parameter: TypeAlias = "int | str | tuple[int | str, ...]"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,13 +30,15 @@ class Policy:
 
     function(task, oc) returns a score in pages, higher dies, or KILL, DEFER, SPARE. The upper-case constants of its
     module (int, str, tuples of these) that are not Final are its parameters. A preselection, where there is one,
-    names the tasks and memcgs that go first; it runs in user space, before the OOM, and sees all candidates.
+    names the tasks and memcgs that go first; it runs in user space, before the OOM, and sees all candidates. A scorer,
+    where there is one, gives tasks and memcgs the values that the function reads; it runs in user space at each look.
     """
 
     def __init__(self, function: PolicyFunction) -> None:
         self.function = function
         self.name = getattr(function, "__name__", "policy")
         self.preselection: Preselection | None = None
+        self.scoring: Scorer | None = None
 
     def __call__(self, task: Task, oc: OomControl) -> int | Verdict:
         """The policy's answer for one task."""
@@ -56,6 +62,11 @@ class Policy:
         """Mark a function of (candidates, oc) that names the tasks and memcgs to go first."""
         self.preselection = preselection
         return preselection
+
+    def scorer(self, scorer: Scorer) -> Scorer:
+        """Mark a function of a scene that yields (task or memcg, value): what task.value and memcg.value are then."""
+        self.scoring = scorer
+        return scorer
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -94,13 +105,16 @@ class Policy:
         changed = self.with_function(rebound["function"])
         if self.preselection is not None:
             changed.preselection = _rebind(self.preselection, values)["function"]
+        if self.scoring is not None:
+            changed.scoring = _rebind(self.scoring, values)["function"]
         return changed
 
     def with_function(self, function: PolicyFunction) -> Policy:
-        """The same policy, name and preselection included, that asks another function."""
+        """The same policy, name, preselection and scorer included, that asks another function."""
         changed = Policy(function)
         changed.name = self.name
         changed.preselection = self.preselection
+        changed.scoring = self.scoring
         return changed
 
 

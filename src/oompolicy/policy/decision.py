@@ -32,9 +32,15 @@ class PolicyTimeoutError(BaseException):
 class Fault:
     """One call of a policy that failed; the task was ranked as if the policy had said DEFER (contract, line 3)."""
 
-    task: KernelTask | None  # None: the preselection
+    task: KernelTask | None  # None: a part that is asked about all at once
     why: str
     line: int | None = None
+    part: str = "preselection"
+
+    @property
+    def who(self) -> str:
+        """Whom it was asked about, or which part of it was."""
+        return f"its {self.part}" if self.task is None else f"{self.task.comm} ({self.task.process_id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ class _Hook:
                 self.timed_out = True
                 fault = Fault(task, str(timeout))
             except Exception as error:
-                fault = Fault(task, _why(error), _line(error, self.policy))
+                fault = Fault(task, why_of(error), line_of(error, self.policy))
         if fault is not None:
             self.faults.append(fault)
             verdict = DEFER
@@ -166,7 +172,7 @@ class _Hook:
             if len(tasks) + len(memcgs) != len(picked):
                 raise TypeError("a preselection names tasks and memcgs only")
         except (Exception, PolicyTimeoutError) as error:
-            self.faults.append(Fault(None, _why(error), _line(error, self.policy)))
+            self.faults.append(Fault(None, why_of(error), line_of(error, self.policy)))
             return _Preselected((), ())
         return _Preselected(tasks, memcgs)
 
@@ -194,15 +200,16 @@ def checked_answer(answer: object) -> int | Verdict:
     return int(answer)
 
 
-def _why(error: BaseException) -> str:
+def why_of(error: BaseException) -> str:
+    """What went wrong in a policy, in a few words."""
     if isinstance(error, FailedReadError | PolicyTimeoutError):
         return str(error)
-    if isinstance(error, TypeError) and str(error).startswith("it returned"):
+    if isinstance(error, TypeError) and str(error).startswith(("it returned", "it gave")):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
-def _line(error: BaseException, policy: Policy) -> int | None:
+def line_of(error: BaseException, policy: Policy) -> int | None:
     """The last line of the policy's own file in the traceback; its first line where it only returned something bad."""
     lines = [
         frame.lineno

@@ -298,8 +298,7 @@ def _monotonic_ns(snapshot: Snapshot) -> int:
 
 
 def _fault_in_words(policy: Policy, fault: Fault) -> str:
-    who = "its preselection" if fault.task is None else f"{fault.task.comm} ({fault.task.process_id})"
-    return f"policy {policy.name} faulted for {who}: {fault.why}: counts as DEFER"
+    return f"policy {policy.name} faulted for {fault.who}: {fault.why}: counts as DEFER"
 
 
 def _name_bytes(name: str) -> bytes:
