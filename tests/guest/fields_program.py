@@ -29,6 +29,7 @@ from oompolicy.compiler.subset import BY_NAME, FIELDS, FieldKind
 
 U32, U64 = Width.U32, Width.U64
 CANDIDATES = 64
+PLACE = generation.of_slot(0)
 _POINTS, _ENTRIES, _KEY, _OWN = -8, -16, -24, -24 - FRAME_BYTES
 FRAME = Frame(_POINTS, _ENTRIES, _OWN)
 # A reference, its place in the frame, the field that it is read from and that field's base.
@@ -135,11 +136,11 @@ class Reading:
         self._stack.close()
 
     def publish(self, entries: Entries) -> None:
-        generation.publish(self.generation, entries)
+        generation.publish(self.generation, entries, PLACE)
 
     def unpublish(self) -> None:
         """As where the heartbeat is too old: the caller leaves 0 in the frame."""
-        self.generation.delete(u32(0))
+        self.generation.delete(u32(PLACE))
 
     def read(self) -> list[dict[str, Got]]:
         """The candidates since the last call, in the order of being asked."""
@@ -164,7 +165,7 @@ class Reading:
             yield from (Load(U64, R6, R1, 8 * hook.task), *self.fields.settle("settle"))
         yield from (LoadMapValue(R1, self.control.fileno()), Load(U64, R2, R1, 0), Store(U32, R10, _KEY, R2))
         yield from (add(R2, 1), Store(U64, R1, 0, R2), *self._look_up(self.seen), Jump(JumpOp.EQ, R0, 0, "leave"))
-        yield from (move(R9, R0), Store(U32, R10, _KEY, 0), *self._look_up(self.generation))
+        yield from (move(R9, R0), Store(U32, R10, _KEY, PLACE), *self._look_up(self.generation))
         yield from (Store(U64, R10, _ENTRIES, 0), Jump(JumpOp.EQ, R0, 0, "no_entries"), Store(U64, R10, _ENTRIES, R0))
         yield Label("no_entries")
         for number, (place, field, base) in enumerate(REFERENCES.values()):

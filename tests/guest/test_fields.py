@@ -139,7 +139,7 @@ def test_in_a_memcgs_oom_only_what_grows_has_moved(of_fields: Proofs) -> None:
             assert 2 * 256 <= kernel - model <= 4 * 256, (comm, name)
         for name in of_the_grower - usage:
             kernel, model = found[name]
-            assert name.endswith(("rss", "rss_anon", "pgtables", "badness")), (comm, name)
+            assert name.endswith(("rss", "rss_anon", "rss_file", "pgtables", "badness")), (comm, name)
             assert 0 <= kernel - model <= 4 * 256, (comm, name)
 
 

@@ -17,7 +17,7 @@ from oompolicy.backends.hook.kernel_fields.reader import KernelFields
 from oompolicy.backends.hook.target import CACHE, Target
 from oompolicy.bpf.assembly import Label, Line, assemble
 from oompolicy.bpf.btf import Btf
-from oompolicy.bpf.errors import BpfError, BtfError, VerifierError
+from oompolicy.bpf.errors import BtfError, VerifierError
 from oompolicy.bpf.instructions import Exit, Load, move
 from oompolicy.bpf.kernel_btf import build_id
 from oompolicy.bpf.opcodes import R0, R1, R6, Width
@@ -79,10 +79,6 @@ def _loads(target: Target, lines: Iterator[Line]) -> bool:
     )  # fmt: skip
     try:
         Program.load(spec).close()
-    except VerifierError:
-        return False
-    except BpfError as error:
-        if error.errno is None or type(error) is not BpfError:
-            raise
+    except VerifierError:  # any other refusal says nothing of the program, and is not to be remembered
         return False
     return True
