@@ -10,6 +10,7 @@ from oompolicy.policy import (
     Memcg,
     OomControl,
     Policy,
+    Scene,
     Task,
     Verdict,
     policy,
