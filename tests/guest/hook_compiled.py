@@ -74,6 +74,14 @@ def preselects_batch(task: Task, oc: OomControl) -> int | Verdict:
 preselects_batch.preselects(lambda tasks, oc: [task.memcg for task in tasks if task.comm == "small" and task.memcg])
 
 
+@policy
+def faults_and_preselects(task: Task, oc: OomControl) -> int | Verdict:
+    return 1 // (task.uid - task.uid)
+
+
+faults_and_preselects.preselects(lambda tasks, oc: [task for task in tasks if task.comm == "small"])
+
+
 def compiled(ttl_ms: int = 600_000, shadowing: tuple[Policy, ...] = ()) -> InForce:
     return InForce(ttl_ms, Wanted.COMPILED, shadowing)
 
@@ -135,6 +143,14 @@ def leaderless(force: InForce) -> None:
         tree.put("db", "leaderless", 10, "thread")
         force.see(kills_a_thread)
         tell("leaderless", victims=run_out(tree), **told(force))
+
+
+def faulting_and_preselected(force: InForce) -> None:
+    """A fault counts as DEFER, and a preselection lifts that."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        force.see(faults_and_preselects)
+        tell("a fault, preselected", victims=run_out(tree), **told(force))
 
 
 def a_path_that_appears(force: InForce) -> None:
@@ -239,7 +255,15 @@ def main() -> None:
     sizes(force)
     for proofs in (memcg_oom, nested_oom, whole_machine, everyone_spared, unkillable_and_readers, born_later):
         proofs(force)
-    for proof in (a_fault, preselected, leaderless, a_path_that_appears, refused, swapped_in_a_storm):
+    for proof in (
+        a_fault,
+        preselected,
+        faulting_and_preselected,
+        leaderless,
+        a_path_that_appears,
+        refused,
+        swapped_in_a_storm,
+    ):
         proof(force)
     force.stop()
     expired()

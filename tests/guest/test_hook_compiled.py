@@ -124,6 +124,14 @@ def test_preselection_lifts_what_the_policy_answers(seen: Proofs) -> None:
     assert chosen["bands"] == {"big": "score", "asks": "score", "small": "preselected"}
 
 
+def test_preselection_lifts_a_fault_too_for_it_counts_as_defer(seen: Proofs) -> None:
+    chosen = first(seen["a fault, preselected"])
+    assert chosen["victim"] == "small"
+    assert set(chosen["sources"].values()) == {"FAULT"}
+    assert chosen["bands"] == {"big": "DEFER", "asks": "DEFER", "small": "preselected"}
+    assert "chose small" in line(seen["a fault, preselected"])
+
+
 def test_a_path_that_appears_later_counts_from_the_next_look(seen: Proofs) -> None:
     chosen = first(seen["a path that appears"])
     assert chosen["bands"]["big"] == "SPARE"

@@ -112,13 +112,16 @@ def _ask(layout: KernelLayout, maps: MapDescriptors, policy_id: int, body: Body,
     if body.goes_by_entries:
         yield from _find_entries(maps, first_entries, is_live)
     yield from body.lines
-    if _goes_to(body.lines, ANSWERED):
-        yield Label(ANSWERED)
-        yield from _answer(layout, body.has_preselection)
-    if _goes_to(body.lines, FAULTED):
-        yield from ((Goto("done"),) if _goes_to(body.lines, ANSWERED) else ())
+    answers, faults = _goes_to(body.lines, ANSWERED), _goes_to(body.lines, FAULTED)
+    if faults:
         yield Label(FAULTED)
         yield from _fault(maps, policy_id, is_live)
+        if body.has_preselection:  # which lifts DEFER, and so a fault
+            yield from (move(R0, _DEFER), move(R1, 0))
+        elif answers:
+            yield Goto("done")
+    if answers or (faults and body.has_preselection):
+        yield from (Label(ANSWERED), *_answer(layout, body.has_preselection))
 
 
 def _find_entries(maps: MapDescriptors, first: int, is_live: bool) -> Iterator[Line]:

@@ -50,6 +50,8 @@ class Weighed:
     @property
     def reason(self) -> str:
         """Why it has these points."""
+        if self.source is Source.FAULT and self.band is Band.PRESELECTED:
+            return "preselected, by its badness: the policy faulted"
         if self.source in _REASONS:
             return _REASONS[self.source].format(self.band.value)
         if self.band is Band.DEFER:
