@@ -34,6 +34,19 @@ SORTS = """from oompolicy import DEFER, KILL, OomControl, Task, Verdict, policy
 def sorts(task: Task, oc: OomControl) -> int | Verdict:
     return KILL if sorted([task.comm, "smalk"])[1] == "small" else DEFER
 """
+SCORES = """from oompolicy import DEFER, KILL, OomControl, Scene, Task, Verdict, policy
+
+
+@policy
+def smallest_of_two(task: Task, oc: OomControl) -> int | Verdict:
+    return KILL if task.value == 1 else DEFER
+
+
+@smallest_of_two.scorer
+def ranks(scene: Scene):
+    two = sorted((task for task in scene.tasks if task.comm in ("small", "big")), key=lambda task: task.rss)
+    return [(task, rank) for rank, task in enumerate(two, start=1)]
+"""
 
 
 def start(policy: str, *options: str, until: str = "in 2 of 2 scopes") -> subprocess.Popen[bytes]:
@@ -75,7 +88,7 @@ def shadowed_and_swapped() -> None:
         wait(lambda: "policy kernel_default (" in LOG.read_text())
         time.sleep(0.5)
         victims = run_out(tree)
-        wait(lambda: LOG.read_text().count("OOM in") > 1)
+        wait(lambda: any("OOM in" in line and "policy kernel_default (" in line for line in said()))
         tell("swapped by a reload", said=said(), victims=victims)
     with Tree(60) as tree:
         small_in_batch(tree)
@@ -117,12 +130,23 @@ def does_not_compile() -> None:
         tell("does not compile", victims=victims, said=told, refused=stop(daemon))
 
 
+def scored() -> None:
+    """What the kernel cannot do, a sort, in user space; its result is a value that the compiled policy reads."""
+    with Tree(60) as tree:
+        small_in_batch(tree)
+        daemon = start("/run/scores.py", "--compiled")
+        victims = run_out(tree)
+        wait(lambda: "OOM in" in LOG.read_text())
+        tell("scored", victims=victims, said=stop(daemon))
+
+
 def main() -> None:
     cannot_be_chosen()
     os.setxattr(CGROUPS, "user.oompolicy.value", b"1000")
     Path("/run/kills_small.py").write_text(KILLS_SMALL)
     Path("/run/sorts.py").write_text(SORTS)
-    for path in ("/run/kills_small.py", "/run/sorts.py"):
+    Path("/run/scores.py").write_text(SCORES)
+    for path in ("/run/kills_small.py", "/run/sorts.py", "/run/scores.py"):
         Path(path).chmod(0o644)
     if "patched" not in sys.argv:
         load()
@@ -130,6 +154,7 @@ def main() -> None:
     killed("killed, with values", "memcg_priority")
     killed("killed, no values", "/run/kills_small.py")
     does_not_compile()
+    scored()
     tell("log", tainted=tainted(), lines=log().splitlines())
 
 

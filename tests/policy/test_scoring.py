@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from oompolicy.compiler.checked import checked
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel
 from oompolicy.mm.sched import Mm
@@ -128,3 +129,9 @@ def scorer(scene):
     exec(text, names)
     ruling = names["ruling"].with_parameters({"FACTOR": 9})  # type: ignore[attr-defined]
     assert Scoring(ruling).scored(at(1, {"a": 1})).snapshot.kernel.tasks[0].value == 9
+
+
+def test_a_policy_with_checked_arithmetic_has_its_scorer_still() -> None:
+    ruling = growing()
+    assert checked(ruling) is not ruling
+    assert checked(ruling).scoring is ruling.scoring

@@ -76,6 +76,7 @@ class _CheckedPolicy(Policy):
         super().__init__(function)
         self.name = original.name
         self.preselection = original.preselection
+        self.scoring = original.scoring
         self._original = original
 
     def with_parameters(self, values: Mapping[str, object]) -> Policy:
