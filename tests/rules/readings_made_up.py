@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from oompolicy.rules.condition import Answer, Memory
 from oompolicy.rules.look import Look
@@ -26,7 +27,7 @@ def machine(
     )
 
 
-def cgroup(path: str, current: int = 100, full10: float = 0.0, **rest: int) -> CgroupReading:
+def cgroup(path: str, current: int = 100, full10: float = 0.0, **rest: Any) -> CgroupReading:
     return CgroupReading(
         path, current_bytes=current * MIB, memory=Pressure(some=Stall(), full=Stall(avg10=full10)), **rest
     )

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rules.readings_made_up import MIB, answers, cgroup, machine, readings
 
 from oompolicy.rules.condition import GAP_MS, Memory
 from oompolicy.rules.look import Look
 from oompolicy.rules.readings import MachineReading, Pressure, Stall
 from oompolicy.rules.syntax import parse_condition
+from rules.readings_made_up import MIB, answers, cgroup, machine, readings
 
 
 def one(text: str, of_machine: MachineReading) -> tuple[bool, str]:

@@ -103,7 +103,8 @@ def test_a_name_beyond_ascii() -> None:
 
 
 WORDS = [*(field.name for field in FIELDS[:40:7]), *CONSTANTS, *FUNCTIONS, "and", "or", "not", "(", ")", ",", "3", "<",
-         "*", "/", "0", "x", "==", "-", " ", "if", "else", "[", "lambda", ":", ":=", "'", "\\", "\n", "#", "é"]  # fmt: skip
+         "*", "/", "0", "x", "==", "-", " ", "if", "else", "[", "lambda", ":", ":=", "'", "\\", "\n", "#",
+         "é"]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=20))

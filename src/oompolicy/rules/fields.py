@@ -45,7 +45,7 @@ class Psi:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A row. file: where the sensor finds it (a cgroup's: in its folder). read: None where it is not known.
+    """A row. files: where the sensor finds it (a cgroup's: in its folder). read: None where it is not known.
 
     Numbers that can only be told from two readings are over_time. psi: which pressure it is of. For amounts,
     mib_per_s is how fast it can change at most, and whole what 100 % are, in MiB.
@@ -54,7 +54,7 @@ class Field:
     name: str
     unit: Unit
     doc: str
-    file: str
+    files: tuple[str, ...]
     read: Read
     over_time: bool = False
     psi: Psi | None = None
@@ -76,7 +76,7 @@ def _percent(part: float | None, whole: float | None) -> float | None:
 
 
 def _amount(name: str, of: Callable[[Look], int | None], doc: str, mib_per_s: int = MEMORY_MIB_PER_S) -> Field:
-    return Field(name, Unit.MIB, doc, "meminfo", lambda look: _mib(of(look)), mib_per_s=mib_per_s)
+    return Field(name, Unit.MIB, doc, ("meminfo",), lambda look: _mib(of(look)), mib_per_s=mib_per_s)
 
 
 def _share(
@@ -91,7 +91,7 @@ def _share(
         name,
         Unit.PERCENT,
         doc,
-        "meminfo",
+        ("meminfo",),
         lambda look: _percent(part(look), whole(look)) or 0.0,
         mib_per_s=mib_per_s,
         whole=lambda look: _mib(whole(look)),
@@ -128,12 +128,12 @@ _MEMINFO: Final = (
 )  # fmt: skip
 
 
-def _of_cgroup(name: str, file: str, unit: Unit, of: Callable[[CgroupReading], float | None], doc: str) -> Field:
+def _of_cgroup(name: str, files: str, unit: Unit, of: Callable[[CgroupReading], float | None], doc: str) -> Field:
     def read(look: Look) -> float | None:
         return None if look.cgroup is None else of(look.cgroup)
 
-    is_amount = unit is Unit.MIB
-    return Field(f"cgroup.{name}", unit, doc, file, read, mib_per_s=MEMORY_MIB_PER_S if is_amount else None)
+    fastest = MEMORY_MIB_PER_S if unit is Unit.MIB else None
+    return Field(f"cgroup.{name}", unit, doc, tuple(files.split()), read, mib_per_s=fastest)
 
 
 def _of_limit(name: str, limit: Callable[[CgroupReading], int | None], doc: str) -> Field:
@@ -143,8 +143,8 @@ def _of_limit(name: str, limit: Callable[[CgroupReading], int | None], doc: str)
     def whole(look: Look) -> float | None:
         return None if look.cgroup is None else _mib(limit(look.cgroup))
 
-    file = f"memory.{name.rpartition('_')[2]}"
-    return Field(f"cgroup.{name}", Unit.PERCENT, doc, file, read, mib_per_s=MEMORY_MIB_PER_S, whole=whole)
+    files = ("memory.current", f"memory.{name.rpartition('_')[2]}")
+    return Field(f"cgroup.{name}", Unit.PERCENT, doc, files, read, mib_per_s=MEMORY_MIB_PER_S, whole=whole)
 
 
 def _above(amount: int | None, protected: int | None) -> float | None:
@@ -156,15 +156,17 @@ _CGROUP: Final = (
                "memory.current, all below it included."),
     _of_limit("current_percent_of_max", lambda cgroup: cgroup.max_bytes, "memory.current, of its own memory.max."),
     _of_limit("current_percent_of_high", lambda cgroup: cgroup.high_bytes, "memory.current, of its own memory.high."),
-    _of_cgroup("over_low_mib", "memory.low", Unit.MIB, lambda cgroup: _above(cgroup.current_bytes, cgroup.low_bytes),
+    _of_cgroup("over_low_mib", "memory.current memory.low", Unit.MIB,
+               lambda cgroup: _above(cgroup.current_bytes, cgroup.low_bytes),
                "What memory.current is above memory.low: not protected from reclaim."),
-    _of_cgroup("over_min_mib", "memory.min", Unit.MIB, lambda cgroup: _above(cgroup.current_bytes, cgroup.min_bytes),
+    _of_cgroup("over_min_mib", "memory.current memory.min", Unit.MIB,
+               lambda cgroup: _above(cgroup.current_bytes, cgroup.min_bytes),
                "The same above memory.min."),
     _of_cgroup("max_mib", "memory.max", Unit.MIB, lambda cgroup: _mib(cgroup.max_bytes), "memory.max."),
     _of_cgroup("high_mib", "memory.high", Unit.MIB, lambda cgroup: _mib(cgroup.high_bytes), "memory.high."),
     _of_cgroup("swap_mib", "memory.swap.current", Unit.MIB, lambda cgroup: _mib(cgroup.swap_current_bytes),
                "memory.swap.current."),
-    _of_cgroup("swap_percent_of_max", "memory.swap.max", Unit.PERCENT,
+    _of_cgroup("swap_percent_of_max", "memory.swap.current memory.swap.max", Unit.PERCENT,
                lambda cgroup: _percent(cgroup.swap_current_bytes, cgroup.swap_max_bytes),
                "The same, of its own memory.swap.max."),
     _of_cgroup("anon_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.anon_bytes), "Anonymous memory."),
@@ -230,12 +232,12 @@ def _psi_fields(base: _Base) -> Iterator[Field]:
     for resource in RESOURCES:
         for kind in KINDS:
             psi = Psi(resource, kind)
-            name, file = f"{base.prefix}psi.{resource}.{kind}", base.psi_file.format(resource)
+            name, files = f"{base.prefix}psi.{resource}.{kind}", (base.psi_file.format(resource),)
             for average in AVERAGES:
                 doc = f"The share of the last {average[3:]} seconds in which {waited[kind]} for {resource}."
-                yield Field(f"{name}.{average}", Unit.PERCENT, doc, file, _average(base, psi, average), psi=psi)
+                yield Field(f"{name}.{average}", Unit.PERCENT, doc, files, _average(base, psi, average), psi=psi)
             doc = f"The same share since the look before, {resource} {kind}: it does not lag as the averages do."
-            yield Field(f"{name}.now", Unit.PERCENT, doc, file, _share_now(base, psi), over_time=True, psi=psi)
+            yield Field(f"{name}.now", Unit.PERCENT, doc, files, _share_now(base, psi), over_time=True, psi=psi)
 
 
 def _average(base: _Base, psi: Psi, average: str) -> Read:
@@ -266,7 +268,7 @@ def _reclaim_fields(base: _Base) -> Iterator[Field]:
         "refault": "Pages read again soon after they were reclaimed, a second: the working set does not fit",
     }
     for what, doc in docs.items():
-        yield Field(f"{base.prefix}{what}_pages_per_s", Unit.PAGES_PER_S, f"{doc}.", base.stat_file,
+        yield Field(f"{base.prefix}{what}_pages_per_s", Unit.PAGES_PER_S, f"{doc}.", (base.stat_file,),
                     _per_second(base, what), over_time=True)  # fmt: skip
 
     def efficiency(look: Look) -> float | None:
@@ -277,7 +279,7 @@ def _reclaim_fields(base: _Base) -> Iterator[Field]:
 
     yield Field(f"{base.prefix}scan_efficiency_percent", Unit.PERCENT,
                 "What reclaim got back, of what it looked at, since the look before; 100 where it looked at nothing.",
-                base.stat_file, efficiency, over_time=True)  # fmt: skip
+                (base.stat_file,), efficiency, over_time=True)  # fmt: skip
 
 
 def _per_second(base: _Base, what: str) -> Read:
@@ -300,7 +302,7 @@ FIELDS: Final = (
     *_psi_fields(_MACHINE_BASE),
     *_reclaim_fields(_MACHINE_BASE),
     Field("oom_kills", Unit.COUNT, "How many the kernel's OOM killer has killed since boot. For rate() and growth().",
-          "vmstat", _oom_kills),
+          ("vmstat",), _oom_kills),
     *_CGROUP,
     *_psi_fields(_CGROUP_BASE),
     *_reclaim_fields(_CGROUP_BASE),
