@@ -95,7 +95,7 @@ def parse_condition(text: str, place_at: PlaceAt | None = None) -> Condition:
     """
 
     def in_text(line: int, column: int) -> Place:
-        return Place("condition", line, column, text.splitlines()[line - 1] if text else None)
+        return Place("condition", line, column, text.split("\n")[line - 1])
 
     return _Parser(text, place_at or in_text).condition()
 
