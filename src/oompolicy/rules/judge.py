@@ -213,6 +213,8 @@ class _Judge:
             self._tell_once(
                 ("unknown", rule.rule.name, name), f"rule {rule.rule.name}: {name} is not known of {where}: not true"
             )
+        for fault in answer.faults:
+            self._tell_once(("fault", rule.rule.name, fault), f"rule {rule.rule.name}: {fault}: not true")
         return answer
 
     def _order(self, rule: Armed, scope: str, why: str) -> Order | None:
