@@ -20,7 +20,7 @@ from oompolicy.rules.watch import REGULAR_MS, WaitWatch, Watch
 
 
 class Now:
-    """What a rule's function is given: the readings of its scope, and every field of docs/rules.md by its name.
+    """What a rule's function is given: the readings of its scope, and every field of docs/conditions.md by its name.
 
     now["mem_available_percent"] is None where it is not known. machine and cgroup are the raw readings, in bytes;
     before is the look before, at least half a second older, None at first.
