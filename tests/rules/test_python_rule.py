@@ -12,6 +12,7 @@ from oompolicy.policy.decision import PolicyTimeoutError
 from oompolicy.policy_limit import call_limit
 from oompolicy.rule_file import armed_rules, load_rule
 from oompolicy.rules.condition import Answer, Memory
+from oompolicy.rules.fields import FIELDS
 from oompolicy.rules.judge import Armed, State, looked
 from oompolicy.rules.look import Look
 from oompolicy.rules.rule import Rule
@@ -99,6 +100,8 @@ def test_a_rule_is_loaded_from_its_file(trusted_folder: Path) -> None:
     assert load_rule(str(path)).name == load_rule(f"{path}:low").name == "low"
     first, second = armed_rules([Rule("a", "mem_free_mib > 1"), Rule("b", "", python=str(path))])
     assert (first.test.text, second.test.text) == ("mem_free_mib > 1", f"{path}:low")
+    assert [field.name for field in first.test.fields] == ["mem_free_mib"]
+    assert second.test.fields == FIELDS
     assert second.test.judge(LOOK, Memory())[0].why == "low says so"
 
 

@@ -21,6 +21,7 @@ from oompolicy.rules.cases import (
     touches_memory,
 )
 from oompolicy.rules.condition import Answer, Condition, Memory
+from oompolicy.rules.fields import Field
 from oompolicy.rules.look import MACHINE, Look
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome, Rule
@@ -38,6 +39,10 @@ class Test(Protocol):
     @property
     def text(self) -> str:
         """What was written; another text is another test."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What it reads, so that nothing else need be."""
 
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         """What is true now, and what to remember."""
@@ -63,6 +68,10 @@ class _Written:
     @property
     def text(self) -> str:
         return self.condition.text
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return self.condition.fields
 
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         return self.condition.judge(look, memory)

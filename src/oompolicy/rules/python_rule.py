@@ -13,7 +13,7 @@ from typing import TypeAlias, overload
 
 from oompolicy.policy.decision import CallLimit, PolicyTimeoutError
 from oompolicy.rules.condition import Answer, Memory
-from oompolicy.rules.fields import BY_NAME
+from oompolicy.rules.fields import BY_NAME, FIELDS, Field
 from oompolicy.rules.look import Look
 from oompolicy.rules.readings import CgroupReading, MachineReading
 from oompolicy.rules.watch import REGULAR_MS, WaitWatch, Watch
@@ -96,6 +96,11 @@ class PythonRule:
     def text(self) -> str:
         """What tells it from other conditions."""
         return f"{self.source_path}:{self.name}"
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All: what it asks for is only known when it does."""
+        return FIELDS
 
     def limited(self, limit: CallLimit) -> PythonRule:
         """The same function, with a limit on the time of each call."""
