@@ -70,6 +70,17 @@ def test_a_fault_is_told_once_and_the_other_rules_go_on() -> None:
     assert looked(first.state, rules, readings(1), 1, scopes).notes == ()
 
 
+def test_of_endless_faults_some_are_told() -> None:
+    def fails(now: Now) -> bool:
+        raise OSError(now.at_ms)
+
+    state, told = State(), 0
+    for at_ms in range(50):
+        judgement = looked(state, [Armed(Rule("bad", ""), rule(fails))], readings(at_ms), at_ms, {"bad": ["/"]})
+        state, told = judgement.state, told + len(judgement.notes)
+    assert told == 10
+
+
 def test_one_that_takes_too_long_is_not_asked_again() -> None:
     calls = []
 
