@@ -14,7 +14,7 @@ def number(value: float) -> str:
     >>> number(10.0), number(2.5), number(0.1 + 0.2)
     ('10', '2.5', '0.3')
     """
-    return f"{round(value, 6):f}".rstrip("0").rstrip(".")
+    return f"{value:.12f}".rstrip("0").rstrip(".")
 
 
 def compare(field: str, op: str, value: float | str) -> str:
