@@ -152,6 +152,23 @@ def test_who_is_killed_elsewhere_than_watched_is_a_dry_run() -> None:
     assert (rule.scope, rule.is_dry_run) == (("/web.slice",), True)
 
 
+def test_reclaim_below_what_is_watched_is_taken_from_what_is_watched(trusted_folder: Path) -> None:
+    """As in oomd's own desktop.json."""
+    both = detector("pressure_above", cgroup="a.slice,batch.slice", resource="memory", threshold="60", duration="30")
+    made = imported(both, detector("memory_reclaim", cgroup="a.slice/b-*.slice/*,batch.slice/*,c.slice", duration="10"))
+    rule = rules_of(made)["r"]
+    assert (rule.scope, rule.is_dry_run) == (("/a.slice", "/batch.slice"), False)
+    assert rule.when.endswith("and not lasts(cgroup.scan_pages_per_s == 0, 10)")
+    assert any("which is more" in why for why in left_out(made).values())
+    loaded(made, trusted_folder)
+
+
+def test_a_ruleset_that_does_nothing_is_said() -> None:
+    made = imported(detector("dump_cgroup_overview", cgroup="a.slice"), action="continue")
+    assert made.rules == ()
+    assert "r" in left_out(made)
+
+
 def test_the_pressure_of_the_root_is_the_machines(trusted_folder: Path) -> None:
     root = detector("pressure_above", cgroup="/", resource="io", threshold="60", duration="30")
     made = imported(root)

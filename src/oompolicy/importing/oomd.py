@@ -165,8 +165,8 @@ def _plugin(node: Node, path: str) -> Plugin:
 
 def _import_ruleset(ruleset: _Ruleset, out: _Out) -> None:
     kills = list(_chain(ruleset, out))
-    if not kills:
-        return
+    if not kills and ruleset.groups:
+        out.leave_out(ruleset.name, "none of its actions does anything that a rule can do", ruleset.place)
     several = len(ruleset.groups) > 1 or len(kills) > 1
     for title, place, plugins in ruleset.groups:
         for action in kills:
@@ -208,12 +208,17 @@ def _watched(
     if any(one.never for _, one in found):
         out.leave_out(what, "it has the detector stop, and never fires: only a drop-in can change that", place)
         return None
-    scope = ruleset.scope or _scope([one.cgroups for _, one in found], action)
+    scope = ruleset.scope or _scope(found, action)
     parts: list[str] = []
     is_looser = False
     for plugin, one in found:
         lost = one.lost
-        if one.cgroups and one.cgroups != scope and ruleset.scope != one.cgroups:
+        if one.cgroups and one.cgroups != scope and plugin.name == "memory_reclaim" and _held(scope, one.cgroups):
+            # A cgroup's memory.stat counts what is below it too.
+            why = f"it asks whether anything of {', '.join(scope)} was reclaimed, which is more"
+            out.leave_out(f"{what}: {plugin.text}", why, plugin.place)
+            parts.append(one.condition)
+        elif one.cgroups and one.cgroups != scope and ruleset.scope != one.cgroups:
             lost = f"a rule reads of the cgroup that it kills in alone, {', '.join(scope)}"
         elif one.condition:
             parts.append(one.condition)
@@ -232,11 +237,13 @@ def _watched(
     return _Watched(when.all_of(*dict.fromkeys(parts)), scope, is_looser, Setting(what, place))
 
 
-def _scope(watched: list[tuple[str, ...]], action: Plugin) -> tuple[str, ...]:
+def _scope(found: list[tuple[Plugin, Detected]], action: Plugin) -> tuple[str, ...]:
     """Of the cgroups that detectors watch, those that hold what is to be killed; the machine where none is watched."""
-    sets = [cgroups for cgroups in dict.fromkeys(watched) if cgroups]
-    if not sets:
+    watching = [(plugin.name, one.cgroups) for plugin, one in found if one.cgroups]
+    if not watching:
         return MACHINE
+    # What asks for reclaim asks whether the others are right: it follows them.
+    sets = [cgroups for name, cgroups in watching if name != "memory_reclaim"] or [watching[0][1]]
     return max(sets, key=lambda cgroups: (_held(cgroups, action.cgroups), len(cgroups)))
 
 
