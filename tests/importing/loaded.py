@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.config import Config, load_config
+from oompolicy.importing.checked import checked
 from oompolicy.importing.config_text import config_text
 from oompolicy.importing.imported import Imported
 from oompolicy.policy.api import Policy
+from oompolicy.policy.contract import trials
 from oompolicy.policy_file import load_policy
 from oompolicy.rules.rule import Rule
 
@@ -16,10 +19,12 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "imports"
 
 
 def loaded(imported: Imported, folder: Path) -> Config:
-    """The configuration, read back; every policy loads, and compiles unless it searches with expressions."""
+    """The configuration, read back; every policy loads, compiles unless it searches with expressions, never faults."""
+    assert checked(imported) == imported
     for policy in imported.policies:
         (folder / policy.name).write_text(policy.text)
         found = load_policy(str(folder / policy.name))
+        assert not any(trial.decision.faults for trial in trials(found, nullcontext))
         if "import re" not in policy.text:
             compile_to_ir(found)
     path = folder / "oompolicy.toml"

@@ -176,18 +176,25 @@ def test_the_pressure_of_the_root_is_the_machines(trusted_folder: Path) -> None:
     loaded(made, trusted_folder)
 
 
-def test_of_the_machine_only_the_named_cgroups_go(trusted_folder: Path) -> None:
+def test_one_cgroup_that_is_killed_in_is_the_scope() -> None:
+    """Nobody outside of it can go then, not even last."""
     made = imported(detector("swap_free", threshold_pct="10"), action="kill_by_swap_usage")
+    assert rules_of(made)["r"].scope == ("/batch.slice",)
+    assert "UNDER" not in made.policies[0].text
+
+
+def test_of_several_cgroups_the_named_ones_go_first(trusted_folder: Path) -> None:
+    args: dict[str, object] = {"cgroup": "batch.slice/*,web.slice"}
+    made = imported(detector("swap_free", threshold_pct="10"), action="kill_by_swap_usage", args=args)
     loaded(made, trusted_folder)
     world = machine(
         memcg("batch.slice", memcg("a", swap_pages=10_000, tasks=[task("little", rss="1M", swap="40M")])),
         memcg("batch.slice2", memcg("b", swap_pages=99_000, tasks=[task("other", rss="1M", swap="400M")])),
-        memcg("batch.slice3", tasks=[task("none", rss="3G")]),
+        memcg("web.slice", swap_pages=20_000, tasks=[task("web", rss="1M", swap="80M")]),
         totalpages="10G",
     )
     decision = decide(world.oom_control(), policy_of(made, trusted_folder), world.taken_boottime_ns)
-    assert decision.chosen is not None
-    assert decision.chosen.comm == "little"
+    assert [candidate.task.comm for candidate in decision.candidates] == ["web", "little", "other"]
 
 
 def test_a_restart_is_of_the_unit_that_is_watched(trusted_folder: Path) -> None:

@@ -19,9 +19,8 @@ from oompolicy.cli.inputs import json_option
 from oompolicy.cli.render import Column, print_json, print_line, print_note, print_table
 from oompolicy.errors import ConfigError, OompolicyError, Place
 from oompolicy.importing.config_text import config_text
-from oompolicy.importing.earlyoom import import_arguments
 from oompolicy.importing.imported import Imported
-from oompolicy.importing.recognise import TOOLS, import_files
+from oompolicy.importing.recognise import TOOLS, import_command_line, import_files
 from oompolicy.importing.systemd_files import UNIT_TYPES
 
 CONFIG_NAME: Final = "oompolicy.toml"
@@ -81,7 +80,7 @@ def _from_arguments(earlyoom: str) -> Imported:
         raise ConfigError("--earlyoom", f"is not what a shell can read: {error}") from None
     if arguments and not arguments[0].startswith("-"):
         arguments = arguments[1:]  # the program's own name
-    return import_arguments(arguments, "--earlyoom")
+    return import_command_line(arguments, "--earlyoom")
 
 
 def _from_files(paths: tuple[Path, ...], tool: str | None) -> Imported:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from oompolicy.importing.imported import Imported, ImportedRule
+from oompolicy.importing.imported import Imported, ImportedRule, plain
 from oompolicy.rules.rule import Kill, Other, Rule
 
 WIDTH: Final = 118
@@ -24,13 +24,13 @@ _ACTIONS: Final[dict[Kill | Other, str]] = {
 
 def config_text(imported: Imported) -> str:
     """The whole file."""
-    lines = [f"# Made by `oompolicy import` from {_plain(imported.source)} ({imported.tool})."]
+    lines = [f"# Made by `oompolicy import` from {plain(imported.source)} ({imported.tool})."]
     if imported.left_out:
         lines += ["#", "# Not, or not quite, taken over:"]
         for left_out in imported.left_out:
             text = f"{left_out.place}: {left_out.what}: {left_out.why}"
             lines += textwrap.wrap(
-                _plain(text), WIDTH, initial_indent="# - ", subsequent_indent="#   ", break_on_hyphens=False
+                plain(text), WIDTH, initial_indent="# - ", subsequent_indent="#   ", break_on_hyphens=False
             )
     if not imported.rules:
         lines += ["#", "# No rule came of it: the kernel alone decides."]
@@ -50,7 +50,7 @@ def _rule(imported: ImportedRule) -> Iterator[str]:
 
 def _wrapped(text: str, start: str) -> list[str]:
     return textwrap.wrap(
-        _plain(text),
+        plain(text),
         WIDTH,
         initial_indent=start,
         subsequent_indent="#   ",
@@ -103,8 +103,3 @@ def _value(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     # TOML wants the one control character escaped that JSON lets stand.
     return text.replace("\x7f", "\\u007f")
-
-
-def _plain(text: str) -> str:
-    """A comment's text on one line: TOML refuses control characters there."""
-    return "".join(character if character.isprintable() else " " for character in text)

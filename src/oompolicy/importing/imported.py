@@ -84,6 +84,11 @@ def rule_name(text: str, taken: Collection[str] = ()) -> str:
     return name
 
 
+def plain(text: str) -> str:
+    """For a comment: on one line, without what TOML or Python refuses there."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def bad(place: str, why: str, hint: str | None = None) -> ConfigError:
     """The error of a setting that the tool itself would refuse."""
     return ConfigError(place, why, hint)

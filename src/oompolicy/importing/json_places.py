@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -38,6 +39,7 @@ class _Reader:
         self._text = text
         self._path = path
         self._at = 0
+        self._newlines = [position for position, character in enumerate(text) if character == "\n"]
 
     def whole(self) -> Node:
         node = self._value(0)
@@ -50,7 +52,7 @@ class _Reader:
         self._skip()
         if depth > MOST_NESTED:
             raise self._bad(f"more than {MOST_NESTED} levels")
-        line = self._text.count("\n", 0, self._at) + 1
+        line = bisect_left(self._newlines, self._at) + 1
         match self._text[self._at : self._at + 1]:
             case "{":
                 return Node(self._object(depth), line)
@@ -103,6 +105,8 @@ class _Reader:
         except json.JSONDecodeError as error:
             self._at += error.pos
             raise self._bad(error.msg) from None
+        if not text.isascii() and re.search("[\ud800-\udfff]", text):
+            raise self._bad("half of a surrogate pair is no character")
         self._at = found.end()
         return text
 
@@ -123,7 +127,7 @@ class _Reader:
         self._at = found.end()
 
     def _bad(self, why: str) -> ConfigError:
-        line = self._text.count("\n", 0, self._at) + 1
+        line = bisect_left(self._newlines, self._at) + 1
         start = self._text.rfind("\n", 0, self._at) + 1
         end = self._text.find("\n", start)
         written = self._text[start : len(self._text) if end < 0 else end]

@@ -12,6 +12,7 @@ Belongs here: rulesets, detector groups, the chain of actions. Must not know: wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -20,7 +21,7 @@ from typing import Final
 from oompolicy.importing import when
 from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, PolicyFile, Setting, bad, rule_name
 from oompolicy.importing.json_places import Node, read_json
-from oompolicy.importing.oomd_actions import KILLS, NOT_KILLS, policy_of, remarks
+from oompolicy.importing.oomd_actions import KILLS, NOT_KILLS, narrowed, policy_of, remarks
 from oompolicy.importing.oomd_detectors import BadArgumentError, Detected, Plugin, detected, globs, truth
 from oompolicy.rules.rule import Kill, Other, Rule
 
@@ -285,16 +286,17 @@ def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, name: str, out: 
     if outside:
         why = f"a rule kills inside the cgroup that it watches, {', '.join(watched.scope)}, not in {outside}"
         out.leave_out(what, why, action.place)
-    for why in remarks(action, watched.scope, inside):
+    rule = replace(rule, action=Kill.CGROUP, scope=narrowed(watched.scope, inside))
+    for why in remarks(action, rule.scope, inside):
         out.leave_out(what, why, action.place)
-    policy, file = policy_of(action, watched.scope, inside, len(out.policies) + 1)
+    policy, file = policy_of(action, rule.scope, inside, len(out.policies) + 1)
     if file is not None:
         same = next((known.name for known in out.policies if _body(known) == _body(file)), None)
         if same is None:
             out.policies.append(file)
         else:
             policy = same
-    return ImportedRule(replace(rule, action=Kill.CGROUP, policy=policy), origins)
+    return ImportedRule(replace(rule, policy=policy), origins)
 
 
 def _body(file: PolicyFile) -> str:
@@ -316,7 +318,7 @@ def _restart(rule: Rule, action: Plugin, watched: _Watched, out: _Out) -> Rule:
 
 def _argument_number(action: Plugin, name: str, default: float) -> float:
     text = action.args.get(name, "")
-    if text and not text.strip().isdigit():
+    if text and not re.fullmatch(r"\d{1,9}", text.strip()):
         raise bad(action.place, f"{action.name}: {name} is {text!r}, not a whole number")
     return float(text) if text else default
 
@@ -341,7 +343,7 @@ def _text(node: Node, path: str, what: str) -> str:
 
 def _seconds(node: Node, path: str) -> float:
     text = str(node.value)
-    if not text.isdigit():
+    if not re.fullmatch(r"\d{1,9}", text):
         raise bad(f"{path}:{node.line}", f"post_action_delay is {text!r}, not a whole number")
     return float(text)
 

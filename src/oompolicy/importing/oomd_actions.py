@@ -92,6 +92,12 @@ def policy_of(
     return f"{name}.py", PolicyFile(f"{name}.py", policy_source(name, doc, clauses, last, imports=imports))
 
 
+def narrowed(scope: tuple[str, ...], targets: Sequence[str]) -> tuple[str, ...]:
+    """The scope, or what of the machine is to be killed in where that is one cgroup: then nobody else ever goes."""
+    under = _restriction(scope, targets)
+    return under if scope == ("/",) and len(under) == 1 else scope
+
+
 def remarks(action: Plugin, scope: Sequence[str], targets: Sequence[str]) -> Iterator[str]:
     """What of an action is not, or not quite, said by its rule."""
     taken = KILLS[action.name]

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from oompolicy.importing.imported import plain
 from oompolicy.importing.names import Names
 
 WIDTH = 120
@@ -107,19 +108,14 @@ def _test(test: str) -> list[str]:
 
 
 def _constant(constant: Constant) -> list[str]:
-    comment = [
-        f"# {line}"
-        for line in textwrap.wrap(constant.comment, WIDTH - 2, break_long_words=False, break_on_hyphens=False)
-    ]
+    comment = [f"# {line}" for line in _wrapped(plain(constant.comment), WIDTH - 2)]
     if constant.is_regex:
         return [*comment, f"{constant.name} = re.compile({_literal(constant.value)})"]
     whole = f"{constant.name} = {_literal(constant.value)}"
     if len(whole) <= WIDTH or isinstance(constant.value, str):
         return [*comment, whole]
-    items = textwrap.wrap(
-        ", ".join(map(_literal, constant.value)) + ",", WIDTH - 4, break_long_words=False, break_on_hyphens=False
-    )
-    return [*comment, f"{constant.name} = (", *(f"    {line}" for line in items), ")"]
+    # Not wrapped as prose is: a name may have blanks of its own.
+    return [*comment, f"{constant.name} = (", *(f"    {_literal(item)}," for item in constant.value), ")"]
 
 
 def _wrapped(text: str, width: int) -> list[str]:

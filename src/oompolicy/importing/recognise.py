@@ -5,12 +5,13 @@ Belongs here: the list of tools. Must not know: what any setting means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from oompolicy.errors import ConfigError
-from oompolicy.importing.earlyoom import import_defaults, is_earlyoom
+from oompolicy.importing.checked import checked
+from oompolicy.importing.earlyoom import import_arguments, import_defaults, is_earlyoom
 from oompolicy.importing.imported import Imported
 from oompolicy.importing.nohang import import_nohang
 from oompolicy.importing.nohang_keys import is_nohang
@@ -44,11 +45,16 @@ def import_files(files: Mapping[str, str], source: str, name: str | None = None)
     """From files by their paths; name: the tool's, where it is not to be found out."""
     tool = _recognised(files, source) if name is None else TOOLS[name]
     if tool.convert is None:
-        return import_systemd(files, source)
+        return checked(import_systemd(files, source))
     if len(files) != 1:
         raise ConfigError(source, f"{len(files)} files, and {tool.name} has one configuration", "name one file")
     ((path, text),) = files.items()
-    return tool.convert(text, path)
+    return checked(tool.convert(text, path))
+
+
+def import_command_line(arguments: Sequence[str], source: str) -> Imported:
+    """From the arguments of earlyoom."""
+    return checked(import_arguments(arguments, source))
 
 
 def _recognised(files: Mapping[str, str], source: str) -> Tool:

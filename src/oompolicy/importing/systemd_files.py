@@ -111,10 +111,10 @@ def entries(text: str, path: str) -> Iterator[Entry]:
 
 def in_order(paths: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The files that count, each overriding the ones before: main files, then drop-ins by their names."""
-    chosen: dict[tuple[str, str], str] = {}
+    chosen: dict[tuple[str, str, bool], str] = {}
     for path in sorted(paths, key=_directory, reverse=True):
         folder, name = parent_and_name(path)
-        chosen[(folder if folder.endswith(".d") else "", name)] = path
+        chosen[(folder if folder.endswith(".d") else "", name, is_of_user(path))] = path
     for key in sorted(chosen, key=lambda key: (key[0] != "", key[1])):
         yield chosen[key], paths[chosen[key]]
 
