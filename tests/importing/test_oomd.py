@@ -134,6 +134,7 @@ def test_dying_descendants(args: dict[str, str], op: str) -> None:
         detector("exists", cgroup="web.slice", negate="true"),
         detector("pressure_above", cgroup="web.slice", resource="io", threshold="5", duration="1"),
         detector("of_our_own"),
+        detector("xattr_glob", cgroup="batch.slice", xattr="user.x", allowlist="*"),
         detector("swap_free", threshold_pct="5", swapout_bps_threshold="100"),
     ],
 )
@@ -161,6 +162,25 @@ def test_reclaim_below_what_is_watched_is_taken_from_what_is_watched(trusted_fol
     assert rule.when.endswith("and not lasts(cgroup.scan_pages_per_s == 0, 10)")
     assert any("which is more" in why for why in left_out(made).values())
     loaded(made, trusted_folder)
+
+
+def test_cgroups_relative_to_the_rulesets_own(trusted_folder: Path) -> None:
+    made = imported(
+        detector("swap_above_memory_max", ruleset_cgroup=".", threshold_pct="50"),
+        args={"ruleset_cgroup": "task/*"},
+        cgroup="jobs.slice/*.service",
+    )
+    rule = rules_of(made)["r"]
+    assert (rule.scope, rule.is_dry_run) == (("/jobs.slice/*.service",), False)
+    assert rule.when == "cgroup.swap_mib > 0.5 * cgroup.max_mib"
+    loaded(made, trusted_folder)
+
+
+@pytest.mark.parametrize("never", [detector("stop"), detector("pressure_above", resource="io")])
+def test_what_never_fires_makes_no_rule(never: dict[str, object]) -> None:
+    made = imported(detector("swap_free", threshold_pct="10"), never)
+    assert made.rules == ()
+    assert any("never fires" in why for why in left_out(made).values())
 
 
 def test_a_ruleset_that_does_nothing_is_said() -> None:
@@ -229,6 +249,7 @@ def test_the_chain_ends_with_what_kills() -> None:
         ("[]", "o:1", "the configuration is not an object {...}"),
         ("{}", "o", "there are no rulesets"),
         ('{"rulesets": {}}', "o:1", "rulesets is not an array [...]"),
+        ('{"rulesets": [{"actions": {}}]}', "o:1", "actions is not an array [...]"),
         ('{"rulesets":\n[{"detectors": [[]]}]}', "o:2", "a detector group is empty"),
         ('{"rulesets": [{"detectors": [["g", 5]]}]}', "o:1", "a plugin is not an object {...}"),
         ('{"rulesets": [{"actions": [{}]}]}', "o:1", "a plugin has no name"),
@@ -245,7 +266,6 @@ def test_what_is_broken_is_told_with_its_place(text: str, what: str, why: str) -
     [
         ("pressure_above", {"cgroup": "c", "resource": "cpu", "threshold": "1", "duration": "1"}),
         ("pressure_above", {"cgroup": "c", "resource": "io", "threshold": "much", "duration": "1"}),
-        ("pressure_above", {"resource": "io", "threshold": "1", "duration": "1"}),
         ("memory_above", {"cgroup": "c", "duration": "1"}),
         ("memory_above", {"cgroup": "c", "threshold": "5X", "duration": "1"}),
         ("swap_free", {}),

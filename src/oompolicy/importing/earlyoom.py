@@ -38,13 +38,13 @@ OOM_SCORE_PREFER: Final = 300  # and -300 for --avoid, kill.c
 VMRSS_PREFER_PAGES: Final = 3145728 // 4  # with --sort-by-rss, kill.c; 4 KiB a page
 
 _TAKES_VALUE: Final = frozenset("msMSwrNP")
-_LONG: Final = {
+LONG_OPTIONS: Final = {
     "--prefer": True, "--avoid": True, "--ignore": True, "--ignore-root-user": False, "--sort-by-rss": False,
     "--dryrun": False, "--syslog": False, "--debug": False, "--help": False,
 }  # fmt: skip
 
 # Options that say nothing about who dies when.
-_NO_EQUIVALENT: Final = {
+NO_EQUIVALENT: Final = {
     "-r": "the daemon prints no periodic reports; `oompolicy top` and the log show what there is",
     "-p": "not needed: the daemon's unit sets its own priority and oom_score_adj",
     "-d": "a matter of the log, not of the rules",
@@ -121,7 +121,7 @@ def import_arguments(arguments: Sequence[str], source: str, place: str = "") -> 
 
 
 def _that_matter(options: Sequence[_Option]) -> list[Setting]:
-    return [option.setting for option in options if option.name not in _NO_EQUIVALENT]
+    return [option.setting for option in options if option.name not in NO_EQUIVALENT]
 
 
 def _options(arguments: Sequence[str], place: str) -> Iterator[_Option]:
@@ -132,11 +132,11 @@ def _options(arguments: Sequence[str], place: str) -> Iterator[_Option]:
         position += 1
         if argument.startswith("--"):
             name, has_value, value = argument.partition("=")
-            if name not in _LONG:
-                raise bad(at, f"earlyoom has no option {name}", "it would exit with status 13")
-            if _LONG[name] and not has_value:
+            if name not in LONG_OPTIONS:
+                raise bad(at, f"there is no option {name} in earlyoom 1.9")
+            if LONG_OPTIONS[name] and not has_value:
                 value, position = _next(arguments, position, name, at), position + 1
-            yield _Option(name, value, Setting(f"{name} {shlex.quote(value)}" if _LONG[name] else name, at))
+            yield _Option(name, value, Setting(f"{name} {shlex.quote(value)}" if LONG_OPTIONS[name] else name, at))
             continue
         if not argument.startswith("-") or argument == "-":
             raise bad(at, f"{argument!r} is not an option", "earlyoom takes options alone")
@@ -148,8 +148,8 @@ def _options(arguments: Sequence[str], place: str) -> Iterator[_Option]:
                     value, position = _next(arguments, position, name, at), position + 1
                 yield _Option(name, value, Setting(f"{name} {shlex.quote(value)}", at))
                 break
-            if name not in _NO_EQUIVALENT and name != "-g":
-                raise bad(at, f"earlyoom has no option {name}", "it would exit with status 13")
+            if name not in NO_EQUIVALENT and name != "-g":
+                raise bad(at, f"there is no option {name} in earlyoom 1.9")
             yield _Option(name, "", Setting(name, at))
 
 
@@ -178,7 +178,7 @@ def _take(option: _Option, read: _Read) -> None:
         case "-N" | "-P":
             _take_script(option, read)
         case _:
-            read.left_out.append(LeftOut(option.setting.text, _NO_EQUIVALENT[option.name], option.setting.place))
+            read.left_out.append(LeftOut(option.setting.text, NO_EQUIVALENT[option.name], option.setting.place))
 
 
 def _take_script(option: _Option, read: _Read) -> None:

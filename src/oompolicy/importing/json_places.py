@@ -15,7 +15,7 @@ from oompolicy.errors import ConfigError, Place
 
 _SPACE: Final = re.compile(r"(?:[ \t\r\n]|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-_SCALAR: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null")
+_SCALAR: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null")
 MOST_NESTED: Final = 100
 
 Scalar: TypeAlias = "str | int | float | bool | None"
@@ -65,8 +65,11 @@ class _Reader:
         found = _SCALAR.match(self._text, self._at)
         if found is None:
             raise self._bad("expected a value")
+        try:
+            scalar: Scalar = json.loads(found[0])
+        except ValueError as error:  # 01, or more digits than Python converts
+            raise self._bad(str(error)) from None
         self._at = found.end()
-        scalar: Scalar = json.loads(found[0])
         return Node(scalar, line)
 
     def _object(self, depth: int) -> dict[str, Node]:

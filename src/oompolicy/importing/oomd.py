@@ -27,6 +27,7 @@ from oompolicy.rules.rule import Kill, Other, Rule
 
 POST_ACTION_DELAY_S: Final = 15  # DEFAULT_POST_ACTION_DELAY, engine/Ruleset.h
 MACHINE: Final = ("/",)
+LOOSER: Final = "without it the rule fires more often: it has dry_run = true until its `when` is mended"
 _RULESET_KEYS: Final = {
     "name": None,
     "detectors": None,
@@ -54,6 +55,15 @@ class _Out:
 
 
 @dataclass(frozen=True, slots=True)
+class _Group:
+    """A detector group: its name, where it stands, and its detectors."""
+
+    title: str
+    place: str
+    plugins: tuple[Plugin, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Ruleset:
     """One ruleset; scope: its own cgroup's globs, () where it has none."""
 
@@ -61,7 +71,7 @@ class _Ruleset:
     place: str
     scope: tuple[str, ...]
     delay_s: float
-    groups: tuple[tuple[str, str, tuple[Plugin, ...]], ...]
+    groups: tuple[_Group, ...]
     actions: tuple[Plugin, ...]
 
 
@@ -115,53 +125,35 @@ def _ruleset(node: Node, path: str, out: _Out) -> _Ruleset:
             out.leave_out(f"{name}: no {key}", "a drop-in: what it changes is in another file", place)
     own = globs(_text(found["cgroup"], path, "cgroup")) if "cgroup" in found else ()
     delay_s = POST_ACTION_DELAY_S if "post_action_delay" not in found else _seconds(found["post_action_delay"], path)
-    groups = (
-        [_group(group, path) for group in _array(found["detectors"], path, "detectors")]
-        if _has(found, "detectors")
-        else []
-    )
-    actions = (
-        [_plugin(action, path) for action in _array(found["actions"], path, "actions")]
-        if _has(found, "actions")
-        else []
-    )
-    default = ",".join(own)
-    return _Ruleset(
-        name,
-        place,
-        own,
-        delay_s,
-        tuple((title, at, tuple(_with_cgroup(plugin, default) for plugin in plugins)) for title, at, plugins in groups),
-        tuple(_with_cgroup(action, default) for action in actions),
-    )
+    groups = tuple(_group(group, path, own) for group in _items(found, "detectors", path))
+    actions = tuple(_plugin(action, path, own) for action in _items(found, "actions", path))
+    return _Ruleset(name, place, own, delay_s, groups, actions)
 
 
-def _has(found: dict[str, Node], key: str) -> bool:
-    return key in found and isinstance(found[key].value, list)
+def _items(found: dict[str, Node], key: str, path: str) -> list[Node]:
+    return _array(found[key], path, key) if key in found else []
 
 
-def _with_cgroup(plugin: Plugin, default: str) -> Plugin:
-    """A plugin without a cgroup takes its ruleset's (docs/ruleset_cgroup.md)."""
-    return (
-        replace(plugin, args={**plugin.args, "cgroup": default}) if default and "cgroup" not in plugin.args else plugin
-    )
-
-
-def _group(node: Node, path: str) -> tuple[str, str, tuple[Plugin, ...]]:
+def _group(node: Node, path: str, own: tuple[str, ...]) -> _Group:
     items = _array(node, path, "a detector group")
     if not items:
         raise bad(f"{path}:{node.line}", "a detector group is empty", 'it is ["a name", {"name": ...}, ...]')
     title = _text(items[0], path, "a detector group's name")
-    return title, f"{path}:{node.line}", tuple(_plugin(item, path) for item in items[1:])
+    return _Group(title, f"{path}:{node.line}", tuple(_plugin(item, path, own) for item in items[1:]))
 
 
-def _plugin(node: Node, path: str) -> Plugin:
+def _plugin(node: Node, path: str, own: tuple[str, ...]) -> Plugin:
+    """own: its ruleset's cgroups. What it names below them goes with what it names itself (docs/ruleset_cgroup.md)."""
     found = _object(node, path, "a plugin")
     if "name" not in found:
         raise bad(f"{path}:{node.line}", "a plugin has no name")
     args = _object(found["args"], path, "args") if "args" in found else {}
-    name = _text(found["name"], path, "name")
-    return Plugin(name, {key: _argument(value, path, key) for key, value in args.items()}, f"{path}:{node.line}")
+    given = {key: _argument(value, path, key) for key, value in args.items()}
+    if "ruleset_cgroup" in given:
+        below = [part.strip("/") for part in given.pop("ruleset_cgroup").split(",")]
+        named = [base if part in ("", ".") else f"{base}/{part}" for base in own for part in below]
+        given["cgroup"] = ",".join(filter(None, (given.get("cgroup"), *named)))
+    return Plugin(_text(found["name"], path, "name"), given, f"{path}:{node.line}")
 
 
 def _import_ruleset(ruleset: _Ruleset, out: _Out) -> None:
@@ -169,14 +161,13 @@ def _import_ruleset(ruleset: _Ruleset, out: _Out) -> None:
     if not kills and ruleset.groups:
         out.leave_out(ruleset.name, "none of its actions does anything that a rule can do", ruleset.place)
     several = len(ruleset.groups) > 1 or len(kills) > 1
-    for title, place, plugins in ruleset.groups:
+    for group in ruleset.groups:
         for action in kills:
-            watched = _watched(ruleset, (title, place, plugins), action, out)
+            watched = _watched(ruleset, group, action, out)
             if watched is not None:
-                name = f"{ruleset.name}: {title}" if several else ruleset.name
-                out.rules.append(
-                    _rule(ruleset, watched, action, rule_name(name, {rule.rule.name for rule in out.rules}), out)
-                )
+                name = f"{ruleset.name}: {group.title}" if several else ruleset.name
+                name = rule_name(name, {rule.rule.name for rule in out.rules})
+                out.rules.append(_rule(ruleset, watched, action, name, out))
 
 
 def _chain(ruleset: _Ruleset, out: _Out) -> Iterator[Plugin]:
@@ -195,47 +186,52 @@ def _chain(ruleset: _Ruleset, out: _Out) -> Iterator[Plugin]:
             return
 
 
-def _watched(
-    ruleset: _Ruleset, group: tuple[str, str, tuple[Plugin, ...]], action: Plugin, out: _Out
-) -> _Watched | None:
-    title, place, plugins = group
-    found: list[tuple[Plugin, Detected]] = []
-    for plugin in plugins:
-        try:
-            found.append((plugin, detected(plugin)))
-        except BadArgumentError as error:
-            raise bad(plugin.place, str(error)) from None
-    what = f"{ruleset.name}: {title}"
-    if any(one.never for _, one in found):
-        out.leave_out(what, "it has the detector stop, and never fires: only a drop-in can change that", place)
-        return None
+def _watched(ruleset: _Ruleset, group: _Group, action: Plugin, out: _Out) -> _Watched | None:
+    what = f"{ruleset.name}: {group.title}"
+    found = [(plugin, _detected(plugin)) for plugin in group.plugins]
+    for plugin, one in found:
+        if one.never:
+            out.leave_out(
+                f"{what}: {plugin.text}", f"no rule: {'; '.join(one.notes) or 'it never fires'}", plugin.place
+            )
+            return None
     scope = ruleset.scope or _scope(found, action)
     parts: list[str] = []
     is_looser = False
     for plugin, one in found:
-        lost = one.lost
-        if one.cgroups and one.cgroups != scope and plugin.name == "memory_reclaim" and _held(scope, one.cgroups):
-            # A cgroup's memory.stat counts what is below it too.
+        condition, lost = _part(plugin, one, scope)
+        if condition:
+            parts.append(condition)
+        for note in one.notes if lost is None else (*one.notes, f"{lost}; {LOOSER}"):
+            out.leave_out(f"{what}: {plugin.text}", note, plugin.place)
+        if condition and one.cgroups not in ((), scope):
             why = f"it asks whether anything of {', '.join(scope)} was reclaimed, which is more"
             out.leave_out(f"{what}: {plugin.text}", why, plugin.place)
-            parts.append(one.condition)
-        elif one.cgroups and one.cgroups != scope and ruleset.scope != one.cgroups:
-            lost = f"a rule reads of the cgroup that it kills in alone, {', '.join(scope)}"
-        elif one.condition:
-            parts.append(one.condition)
-        for note in one.notes:
-            out.leave_out(f"{what}: {plugin.text}", note, plugin.place)
-        if lost is not None:
-            is_looser = True
-            why = f"{lost}; without it the rule fires more often: it has dry_run = true until its `when` is mended"
-            out.leave_out(f"{what}: {plugin.text}", why, plugin.place)
+        is_looser = is_looser or lost is not None
     if not parts:
-        out.leave_out(what, "nothing is left of its detectors to make a condition of", place)
+        out.leave_out(what, "nothing is left of its detectors to make a condition of", group.place)
         return None
     if len(scope) > 1:
         why = f"oomd takes the worst of {', '.join(scope)}; the rule is judged for each, and kills inside it"
-        out.leave_out(what, why, place)
-    return _Watched(when.all_of(*dict.fromkeys(parts)), scope, is_looser, Setting(what, place))
+        out.leave_out(what, why, group.place)
+    return _Watched(when.all_of(*dict.fromkeys(parts)), scope, is_looser, Setting(what, group.place))
+
+
+def _detected(plugin: Plugin) -> Detected:
+    try:
+        return detected(plugin)
+    except BadArgumentError as error:
+        raise bad(plugin.place, str(error)) from None
+
+
+def _part(plugin: Plugin, one: Detected, scope: tuple[str, ...]) -> tuple[str, str | None]:
+    """The condition of one detector in a rule of that scope, and what of it is lost."""
+    if one.cgroups in ((), scope):
+        return one.condition, one.lost
+    if plugin.name == "memory_reclaim" and _held(scope, one.cgroups):
+        # A cgroup's memory.stat counts what is below it too.
+        return one.condition, one.lost
+    return "", f"a rule reads of the cgroup that it kills in alone, {', '.join(scope)}"
 
 
 def _scope(found: list[tuple[Plugin, Detected]], action: Plugin) -> tuple[str, ...]:
@@ -279,7 +275,7 @@ def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, name: str, out: 
     inside = [target for target in targets if is_under(target, watched.scope)]
     what = f"{name}: {action.name}"
     if not inside:
-        why = f"a rule kills inside the cgroup that it watches, {', '.join(watched.scope)}: it has dry_run = true"
+        why = f"it kills in {', '.join(targets) or 'no cgroup'}, a rule in what it watches: it has dry_run = true"
         out.leave_out(what, why, action.place)
         return ImportedRule(replace(rule, action=Kill.CGROUP, is_dry_run=True), origins)
     outside = ", ".join(target for target in targets if target not in inside)

@@ -63,6 +63,7 @@ _ARGUMENTS: Final = {
     "biased_swap_kill": "swap is compared as it is, without regard to protection",
     "recursive": "there are no steps from sibling to sibling: all below the scope are compared at once",
     "kernelkill": "a whole cgroup goes by cgroup.kill where there is one",
+    "log_kmemalloc_prekill": "a matter of the log",
     "reap_memory": "process_mrelease is used where the kernel has it",
 }
 
@@ -107,7 +108,7 @@ def remarks(action: Plugin, scope: Sequence[str], targets: Sequence[str]) -> Ite
         if name in _ARGUMENTS:
             yield f"{name}: {_ARGUMENTS[name]}"
         elif name not in ("cgroup", "post_action_delay", "dry", "always_continue", "resource", "debug"):
-            yield f"{name}: not an argument of {action.name} in oomd 0.5.0"
+            yield f"{name}: not an argument of {action.name}"
     wider = [target for target in targets if not _is_said(target, scope)]
     if wider:
         whole = ", ".join(dict.fromkeys(_literal(target) for target in wider))

@@ -1,6 +1,6 @@
 """oomd's detectors as conditions.
 
-Sources: docs/core_plugins.md of oomd 0.5.0 (GPL-2.0), and src/oomd/plugins/PressureAbove.cpp,
+Sources: docs/core_plugins.md of oomd 0.5.0 and main (GPL-2.0), and src/oomd/plugins/PressureAbove.cpp,
 PressureRisingBeyond.cpp, MemoryAbove.cpp, MemoryReclaim.cpp, SwapFree.cpp, NrDyingDescendants.cpp. Pressure is the
 "full" line (util/Fs.h: readMempressureAt's default). Of several cgroups the worst one counts.
 
@@ -72,9 +72,11 @@ def globs(text: str) -> tuple[str, ...]:
 
 def detected(plugin: Plugin) -> Detected:
     """What a detector says; a plugin that is not known, or cannot be said, is `lost`."""
-    make = _DETECTORS.get(plugin.name)
+    make = DETECTORS.get(plugin.name)
     if make is None:
         return Detected(always=True, lost="no such detector among oomd's core plugins")
+    if not plugin.cgroups and make not in (_swap_free, _dump, _continue, _stop):
+        return Detected(never=True, notes=("it names no cgroup, and so never fires",))
     return make(plugin)
 
 
@@ -96,8 +98,6 @@ def truth(plugin: Plugin, name: str, default: bool) -> bool:
 
 def _fields(plugin: Plugin) -> tuple[str, tuple[str, ...]]:
     """The prefix of the fields, and the cgroups they are of: the root's are the machine's."""
-    if "cgroup" not in plugin.args:
-        raise BadArgumentError(f"{plugin.name} needs cgroup")
     return ("", ()) if plugin.cgroups == ("/",) else ("cgroup.", plugin.cgroups)
 
 
@@ -182,7 +182,6 @@ def _exists(plugin: Plugin) -> Detected:
     if truth(plugin, "negate", False):
         return Detected(always=True, lost="a condition cannot say that a cgroup is not there")
     # A rule is judged for cgroups that are there.
-    _fields(plugin)
     return Detected(always=True, cgroups=plugin.cgroups)
 
 
@@ -190,7 +189,28 @@ def _dump(plugin: Plugin) -> Detected:
     return Detected(always=True, notes=("it only writes to the log; each order is logged with its numbers",))
 
 
-_DETECTORS: Final[dict[str, Callable[[Plugin], Detected]]] = {
+def _swap_above_memory_max(plugin: Plugin) -> Detected:
+    """Without a memory.max the field is not known, and nothing is above it."""
+    prefix, cgroups = _fields(plugin)
+    if not prefix:
+        return Detected(never=True)
+    share = when.number(_number(plugin, "threshold_pct") / 100)
+    return Detected(f"cgroup.swap_mib > {share} * cgroup.max_mib", cgroups)
+
+
+def _xattr_glob(plugin: Plugin) -> Detected:
+    return Detected(always=True, lost="a condition does not read extended attributes")
+
+
+def _continue(plugin: Plugin) -> Detected:
+    return Detected(always=True)
+
+
+def _stop(plugin: Plugin) -> Detected:
+    return Detected(never=True, notes=("the detector stop never fires: only a drop-in can change that",))
+
+
+DETECTORS: Final[dict[str, Callable[[Plugin], Detected]]] = {
     "pressure_above": _pressure_above,
     "pressure_rising_beyond": _pressure_rising_beyond,
     "memory_above": _memory_above,
@@ -199,6 +219,8 @@ _DETECTORS: Final[dict[str, Callable[[Plugin], Detected]]] = {
     "exists": _exists,
     "nr_dying_descendants": _nr_dying_descendants,
     "dump_cgroup_overview": _dump,
-    "continue": lambda plugin: Detected(always=True),
-    "stop": lambda plugin: Detected(never=True),
+    "swap_above_memory_max": _swap_above_memory_max,
+    "xattr_glob": _xattr_glob,
+    "continue": _continue,
+    "stop": _stop,
 }

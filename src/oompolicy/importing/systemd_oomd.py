@@ -37,7 +37,7 @@ POST_ACTION_DELAY_MS: Final = 15_000
 SWAP_INTERVAL_MS: Final = 1_000  # it looks every 150 ms, and waits for nothing after a kill
 SWAP_POLICY: Final = "systemd_oomd_swap"
 
-_KEYS: Final = frozenset(
+UNIT_KEYS: Final = frozenset(
     (
         "ManagedOOMSwap", "ManagedOOMMemoryPressure", "ManagedOOMMemoryPressureLimit",
         "ManagedOOMMemoryPressureDurationSec", "ManagedOOMPreference", "OOMRules", "Slice",
@@ -66,7 +66,7 @@ def is_systemd_oomd(path: str, text: str) -> bool:
     """Is it a file that says something to systemd-oomd?"""
     if path.endswith(".oomrule") or "\n[OOM]" in f"\n{text}":
         return True
-    return any(f"{key}=" in text for key in _KEYS - {"Slice"})
+    return any(f"{key}=" in text for key in UNIT_KEYS - {"Slice"})
 
 
 def import_systemd(files: Mapping[str, str], source: str) -> Imported:
@@ -97,7 +97,7 @@ def _read(path: str, text: str, found: _Found) -> None:
     for entry in found_entries:
         if entry.section == "OOM":
             _merge(found.conf, entry)
-        elif entry.key in _KEYS:
+        elif entry.key in UNIT_KEYS:
             if unit is None:
                 raise bad(path, f"{entry.key}= is a unit's, and this is no unit's file", "name it as the unit is named")
             known = found.units.setdefault((unit, is_of_user(path)), Unit(unit, is_of_user(path)))
