@@ -64,6 +64,13 @@ def test_a_file_in_etc_masks_the_one_of_its_name_and_the_last_drop_in_counts() -
     assert rules["user@-.service-pressure"].when.startswith("lasts(cgroup.psi.memory.full.avg10 > 70, 30)")
 
 
+def test_of_several_units_the_order_is_said() -> None:
+    units = {f"/etc/systemd/system/{name}.slice": "[Slice]\nManagedOOMSwap=kill\n" for name in ("a", "b")}
+    made = imported(units)
+    assert list(rules_of(made)) == ["a.slice-swap", "b.slice-swap"]
+    assert any("stands first" in one.why for one in made.left_out)
+
+
 def test_a_unit_can_take_it_back() -> None:
     made = imported({**SHIPPED, "/etc/systemd/system/-.slice.d/20.conf": "[Slice]\nManagedOOMSwap=auto\n"})
     assert list(rules_of(made)) == ["user@-.service-pressure"]

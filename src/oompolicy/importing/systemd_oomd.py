@@ -255,7 +255,7 @@ def _unused(found: _Found, source: str) -> None:
             found.leave_out(unit.settings["ManagedOOMPreference"].setting, why)
     by_swap = [unit for unit in found.units.values() if _is_kill(unit, "ManagedOOMSwap")]
     if len(by_swap) > 1:
-        why = "of all these units systemd-oomd kills one cgroup at a time; here each has a rule, and all may fire"
+        why = "of all these units systemd-oomd takes whoever swaps most; here the rule that stands first goes first"
         found.leave_out(by_swap[-1].settings["ManagedOOMSwap"].setting, why)
     named = {name for unit in found.units.values() for name in unit.value("OOMRules").split()}
     for name, path in found.rule_files.items():
