@@ -25,6 +25,7 @@ COMMANDS = {
     "set": "Set the value of a memcg.",
     "get": "Show the values of memcgs.",
     "doctor": "What this machine offers, and which backend `auto` takes.",
+    "import": "Another tool's configuration as ours, and what has no equivalent.",
     "lab": "Run scenarios in a guest with a kernel of your choice, and see who dies.",
     "completion": "Print the completion script of a shell.",
 }

@@ -1,0 +1,157 @@
+"""nohang: nohang.conf and nohang-desktop.conf.
+
+Sources: nohang 0.2.0 (MIT): its configuration files' comments, and the functions check_mem_swap_ex, check_zram_ex,
+check_psi_ex, pid_to_badness and implement_corrective_action of the program itself.
+
+Belongs here: what its keys mean; their lines are read by nohang_keys.py. Must not know: how ours is written down.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Final
+
+from oompolicy.importing import when
+from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, bad_line
+from oompolicy.importing.nohang_badness import policy_of
+from oompolicy.importing.nohang_keys import DEFAULTS, NO_EQUIVALENT, Keys, read_keys
+from oompolicy.rules.rule import Kill, Other, Rule
+
+AVERAGES: Final = ("avg10", "avg60", "avg300")
+# What nohang rests after a victim has gone: it looks again at once. Where the victim stays, it waits for it.
+COOLDOWN_MS: Final = 1_000
+PLACEHOLDERS: Final = ("$PID", "$NAME", "$SERVICE")
+
+
+def import_nohang(text: str, path: str) -> Imported:
+    """Three rules at most of each threshold: memory with swap, PSI; zram cannot be read."""
+    keys = read_keys(text, path)
+    left_out: list[LeftOut] = []
+    policies, policy = policy_of(keys, left_out)
+    rules: list[ImportedRule] = []
+    for level in ("hard", "soft"):
+        rules += _rules_of(keys, level, policy, left_out)
+    rules += _warnings(keys, left_out)
+    left_out += _left_out(keys)
+    why = "a victim has all of its grace: below the hard thresholds nohang sends SIGKILL at once"
+    left_out.append(LeftOut("SIGTERM, then SIGKILL", why, path))
+    return Imported("nohang", path, tuple(rules), policies, tuple(left_out))
+
+
+def _rules_of(keys: Keys, level: str, policy: str | None, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
+    """soft is SIGTERM, and after max_soft_exit_time SIGKILL; hard is SIGKILL."""
+    notify = _command(keys, "post_kill_exe", left_out) if level == "hard" else ()
+    grace_ms = keys.milliseconds("max_soft_exit_time") if level == "soft" else 0
+    memory = _memory(keys, f"{level}_threshold_min_mem")
+    condition = when.all_of(memory, _swap(keys, f"{level}_threshold_min_swap"))
+    names = [f"{level}_threshold_min_mem", f"{level}_threshold_min_swap"]
+    rule = Rule(f"nohang-{level}", condition, policy=policy, action=Kill.PROCESS, grace_ms=grace_ms)
+    yield _with(keys, rule, names, COOLDOWN_MS, notify)
+    psi = _psi(keys, f"{level}_threshold_max_psi", left_out)
+    if psi is None:
+        return
+    # check_psi_ex: without swap it does not look at PSI at all.
+    condition = when.all_of(psi, memory, when.HAS_SWAP)
+    names = [f"{level}_threshold_max_psi", "psi_metrics", "psi_excess_duration", f"{level}_threshold_min_mem"]
+    rule = Rule(f"nohang-{level}-psi", condition, policy=policy, action=Kill.PROCESS, grace_ms=grace_ms)
+    yield _with(keys, rule, [*names, "psi_post_action_delay"], keys.milliseconds("psi_post_action_delay"), notify)
+
+
+def _with(keys: Keys, rule: Rule, names: list[str], cooldown_ms: int, notify: tuple[str, ...]) -> ImportedRule:
+    used = [*names, *(["max_soft_exit_time"] if rule.grace_ms else []), *(["post_kill_exe"] if notify else [])]
+    made = Rule(
+        rule.name,
+        rule.when,
+        policy=rule.policy,
+        action=rule.action,
+        grace_ms=rule.grace_ms,
+        cooldown_ms=cooldown_ms,
+        notify=notify,
+    )
+    return ImportedRule(made, tuple(keys.setting(name) for name in used))
+
+
+def _memory(keys: Keys, name: str) -> str:
+    return _amount(keys, name, "mem_available")
+
+
+def _swap(keys: Keys, name: str) -> str:
+    return _amount(keys, name, "swap_free")
+
+
+def _amount(keys: Keys, name: str, field: str) -> str:
+    """A threshold as "5 %" or "500 M" (calculate_percent)."""
+    value, unit = keys.amount(name)
+    return when.compare(f"{field}_{unit}", "<=", value)
+
+
+def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
+    """PSI at or above the threshold for psi_excess_duration; None where it is not to be looked at."""
+    if not keys.truth("psi_checking_enabled"):
+        return None
+    if keys.text("psi_path") != "/proc/pressure/memory":
+        why = "a rule kills inside the cgroup whose pressure it watches, nohang anywhere: no PSI rule was made"
+        setting = keys.setting("psi_path")
+        if not any(found.what == setting.text for found in left_out):
+            left_out.append(LeftOut(setting.text, why, setting.place))
+        return None
+    metrics = keys.text("psi_metrics")
+    kind, _, average = metrics.partition("_")
+    if kind not in ("some", "full") or average not in AVERAGES:
+        raise bad_line(*keys.line("psi_metrics"), f"psi_metrics: {metrics!r} is none of some_avg10 to full_avg300")
+    condition = when.compare(f"psi.memory.{kind}.{average}", ">=", keys.number(name))
+    return when.lasting(condition, keys.number("psi_excess_duration"))
+
+
+def _command(keys: Keys, name: str, left_out: list[LeftOut]) -> tuple[str, ...]:
+    """A command with its arguments; what nohang would put in for $PID and its kind is said."""
+    text = keys.text(name)
+    if not text:
+        return ()
+    try:
+        command = tuple(shlex.split(text))
+    except ValueError as error:
+        raise bad_line(*keys.line(name), f"{name}: {error}") from None
+    used = [placeholder for placeholder in PLACEHOLDERS if placeholder in text]
+    if used:
+        setting = keys.setting(name)
+        why = f"{', '.join(used)} is not put into the command: see docs/rules.md for what it gets"
+        left_out.append(LeftOut(setting.text, why, setting.place))
+    return command
+
+
+def _warnings(keys: Keys, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
+    """Low memory warnings: a command; nohang's own pop-ups are left out."""
+    if not keys.truth("low_memory_warnings_enabled"):
+        return
+    command = _command(keys, "warning_exe", left_out)
+    if not command:
+        setting = keys.setting("low_memory_warnings_enabled")
+        why = "a pop-up on every desktop is not made: name a command in warning_exe, or in a rule with action = notify"
+        left_out.append(LeftOut(setting.text, why, setting.place))
+        return
+    names = ["warning_threshold_min_mem", "warning_threshold_min_swap", "min_post_warning_delay", "warning_exe"]
+    condition = when.all_of(_memory(keys, names[0]), _swap(keys, names[1]))
+    delay_ms = keys.milliseconds("min_post_warning_delay")
+    rule = Rule("nohang-warning", condition, action=Other.NOTIFY, cooldown_ms=delay_ms, notify=command)
+    yield ImportedRule(rule, tuple(keys.setting(name) for name in names))
+
+
+def _left_out(keys: Keys) -> Iterator[LeftOut]:
+    for name, why in NO_EQUIVALENT.items():
+        # A key at nohang's own default sets nothing that anybody chose.
+        if name in keys.found and keys.text(name) != DEFAULTS[name]:
+            yield LeftOut(keys.setting(name).text, why, keys.setting(name).place)
+    if keys.truth("zram_checking_enabled"):
+        setting = keys.setting("zram_checking_enabled")
+        why = "the memory of zram devices (mem_used_total) is not read: bound it by swap_used_percent, or by PSI"
+        yield LeftOut(setting.text, why, setting.place)
+    for setting in keys.unknown:
+        yield LeftOut(setting.text, "not a key of nohang 0.2.0", setting.place)
+    for action in keys.soft_actions:
+        why = (
+            "a rule's action is one for all its victims: make a rule of its own, with the cgroup as its scope and "
+            "action = restart or notify"
+        )
+        yield LeftOut(action.text, why, action.place)

@@ -1,0 +1,54 @@
+"""Conditions as text, put together: the one place that knows how a `when` is spelled.
+
+Belongs here: the fields that imports read, and brackets. Must not know: any tool's settings, how a condition is judged.
+"""
+
+from __future__ import annotations
+
+HAS_SWAP = "swap_total_mib > 0"
+
+
+def number(value: float) -> str:
+    """As short as it can be written.
+
+    >>> number(10.0), number(2.5), number(0.1 + 0.2)
+    ('10', '2.5', '0.3')
+    """
+    return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+def compare(field: str, op: str, value: float | str) -> str:
+    """A field against a number, or against what is reckoned from another field."""
+    return f"{field} {op} {value if isinstance(value, str) else number(value)}"
+
+
+def all_of(*parts: str) -> str:
+    """Every part; those with "or" get brackets."""
+    return " and ".join(f"({part})" if " or " in part and not _is_call(part) else part for part in parts)
+
+
+def any_of(*parts: str) -> str:
+    """One part at least; the same part said twice is said once."""
+    return " or ".join(dict.fromkeys(parts))
+
+
+def lasting(part: str, seconds: float) -> str:
+    """For so long at a stretch; with 0 at once."""
+    return f"lasts({part}, {number(seconds)})" if seconds > 0 else part
+
+
+def within(part: str, opposite: str, seconds: float) -> str:
+    """At some moment of the last seconds: the opposite has not lasted that long."""
+    return f"not lasts({opposite}, {number(seconds)})" if seconds > 0 else part
+
+
+def _is_call(part: str) -> bool:
+    """Is it one call, brackets and all?"""
+    if not part.endswith(")") or "(" not in part.split(" ")[0]:
+        return False
+    depth = 0
+    for position, character in enumerate(part):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and character == ")":
+            return position == len(part) - 1
+    return False

@@ -1,0 +1,152 @@
+"""nohang's configurations: thresholds, PSI, and badness as a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from importing.loaded import FIXTURES, left_out, loaded, policy_of, rules_of
+from oompolicy.errors import ConfigError
+from oompolicy.importing.imported import Imported
+from oompolicy.importing.nohang import import_nohang
+from oompolicy.policy.decision import decide
+from oompolicy.rules.rule import Other
+
+from worlds import machine, memcg, task
+
+
+def imported(*lines: str) -> Imported:
+    return import_nohang("\n".join(lines), "nohang.conf")
+
+
+def order(made: Imported, folder: Path, *parts: object) -> list[str]:
+    world = machine(*parts, totalpages="10G")  # type: ignore[arg-type]
+    decision = decide(world.oom_control(), policy_of(made, folder), world.taken_boottime_ns)
+    assert not decision.faults
+    return [candidate.task.comm for candidate in decision.candidates]
+
+
+def test_the_shipped_files_load(trusted_folder: Path) -> None:
+    plain = import_nohang((FIXTURES / "nohang.conf").read_text(), "nohang.conf")
+    assert [rule.name for rule in loaded(plain, trusted_folder).rules] == ["nohang-hard", "nohang-soft"]
+    assert left_out(plain).keys() == {"SIGTERM, then SIGKILL"}
+    desktop = import_nohang((FIXTURES / "nohang-desktop.conf").read_text(), "nohang-desktop.conf")
+    names = [rule.name for rule in loaded(desktop, trusted_folder).rules]
+    assert names == ["nohang-hard", "nohang-hard-psi", "nohang-soft", "nohang-soft-psi"]
+    by_path = [what for what in left_out(desktop) if what.startswith("@BADNESS_ADJ_RE_REALPATH")]
+    assert len(by_path) == 16  # all but one are taken by name
+    assert order(desktop, trusted_folder, task("Xorg", rss="3G"), task("bash", rss="1G"))[0] == "bash"
+
+
+def test_thresholds_in_percent_and_in_mib() -> None:
+    rules = rules_of(imported("soft_threshold_min_mem = 8 %", "soft_threshold_min_swap = 300 M"))
+    assert rules["nohang-soft"].when == "mem_available_percent <= 8 and swap_free_mib <= 300"
+    assert rules["nohang-soft"].grace_ms == 10_000
+    assert rules["nohang-hard"].when == "mem_available_percent <= 2 and swap_free_percent <= 4"
+    assert rules["nohang-hard"].grace_ms == 0
+
+
+def test_psi_where_it_is_asked_for() -> None:
+    rules = rules_of(
+        imported(
+            "psi_checking_enabled = True", "psi_metrics = some_avg60", "psi_excess_duration = 0", "min_badness = 1"
+        )
+    )
+    assert rules["nohang-soft-psi"].when == (
+        "psi.memory.some.avg60 >= 40 and mem_available_percent <= 5 and swap_total_mib > 0"
+    )
+    assert rules["nohang-soft-psi"].cooldown_ms == 15_000
+
+
+def test_the_pressure_of_one_cgroup_makes_no_rule() -> None:
+    made = imported("psi_checking_enabled = True", "psi_path = /sys/fs/cgroup/user.slice/memory.pressure")
+    assert list(rules_of(made)) == ["nohang-hard", "nohang-soft"]
+    assert "no PSI rule" in left_out(made)["psi_path = /sys/fs/cgroup/user.slice/memory.pressure"]
+
+
+def test_badness_by_name_uid_and_cgroup(trusted_folder: Path) -> None:
+    made = imported(
+        "@BADNESS_ADJ_RE_NAME 200 /// ^Web Content$",
+        "@BADNESS_ADJ_RE_UID -200 /// ^(33|34)$",
+        r"@BADNESS_ADJ_RE_CGROUP_V2 -300 /// ^/db\.slice/",
+    )
+    loaded(made, trusted_folder)
+    assert order(
+        made,
+        trusted_folder,
+        task("Web Content", rss="1G"),
+        task("web", rss="3G", uid=33),
+        task("plain", rss="3.5G"),
+        memcg("db.slice", tasks=[task("db", rss="4G")]),
+    ) == ["Web Content", "plain", "web", "db"]
+
+
+def test_more_points_only_without_a_negative_oom_score_adj(trusted_folder: Path) -> None:
+    made = imported("@BADNESS_ADJ_RE_NAME 300 /// ^a$")
+    kept = task("a", rss="1G", oom_score_adj=-1)
+    assert order(made, trusted_folder, kept, task("b", rss="2G")) == ["b", "a"]
+
+
+def test_positive_adjustments_can_be_ignored(trusted_folder: Path) -> None:
+    made = imported("ignore_positive_oom_score_adj = True")
+    assert order(made, trusted_folder, task("a", rss="1G", oom_score_adj=900), task("b", rss="2G")) == ["b", "a"]
+
+
+@pytest.mark.parametrize("kind", ["CMDLINE", "ENVIRON", "CWD", "CGROUP_V1"])
+def test_what_a_policy_does_not_read_is_left_out(kind: str) -> None:
+    made = imported(f"@BADNESS_ADJ_RE_{kind} 100 /// x")
+    assert made.policies == ()
+    assert f"@BADNESS_ADJ_RE_{kind} 100 /// x" in left_out(made)
+
+
+def test_warnings_with_a_command(trusted_folder: Path) -> None:
+    made = imported("low_memory_warnings_enabled = True", "warning_exe = /usr/bin/logger low $PID")
+    rule = rules_of(made)["nohang-warning"]
+    assert (rule.action, rule.notify, rule.cooldown_ms) == (
+        Other.NOTIFY,
+        ("/usr/bin/logger", "low", "$PID"),
+        60_000,
+    )
+    assert "$PID" in left_out(made)["warning_exe = /usr/bin/logger low $PID"]
+    loaded(made, trusted_folder)
+
+
+def test_what_is_not_a_default_and_has_no_equivalent_is_said() -> None:
+    made = imported(
+        "zram_checking_enabled = True",
+        "min_badness = 20",
+        "max_sleep = 3",
+        "min_sleep = 0.5",
+        "brand_new = 1",
+        "@SOFT_ACTION_RE_NAME ^foo$ /// kill -USR1 $PID",
+    )
+    assert left_out(made).keys() == {
+        "zram_checking_enabled = True",
+        "min_badness = 20",
+        "min_sleep = 0.5",
+        "brand_new = 1",
+        "@SOFT_ACTION_RE_NAME ^foo$ /// kill -USR1 $PID",
+        "SIGTERM, then SIGKILL",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("soft_threshold_min_mem = 5", "soft_threshold_min_mem: '5' ends neither with % nor with M"),
+        ("soft_threshold_min_mem = x %", "soft_threshold_min_mem: 'x' is not a number"),
+        ("psi_checking_enabled = yes", "psi_checking_enabled: 'yes' is neither True nor False"),
+        ("max_soft_exit_time = soon", "max_soft_exit_time: 'soon' is not a number"),
+        ("nonsense", "is neither key = value nor a comment"),
+        ("@BADNESS_ADJ_RE_NAME 5 /// (", "not a regular expression: missing ), unterminated subpattern at position 0"),
+        ("@SOFT_ACTION_RE_NAME foo", "/// and a command are missing"),
+        ("min_sleep = 1\nmin_sleep = 1", "min_sleep was set already, in line 2"),
+    ],
+)
+def test_a_wrong_line_is_shown(line: str, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        imported("# first", line)
+    assert caught.value.what.startswith(f"nohang.conf:{1 + len(line.splitlines())}")
+    assert caught.value.why == why
+    assert line.splitlines()[-1] in caught.value.excerpt
