@@ -87,7 +87,7 @@ def read_small(path: Path | str, dir_fd: int | None = None) -> bytes:
 
 def write_small(path: Path, text: str) -> None:
     """Write a kernel's file in one go. Raises OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)  # as the shell does: a copy of a tree has real files
     try:
         os.write(fd, text.encode())
     finally:

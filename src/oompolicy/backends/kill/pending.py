@@ -6,11 +6,9 @@ Belongs here: the questions between the loop and an action. Must not know: what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from oompolicy.rules.rule import Order, Outcome
-
-NEVER_MS: Final = 1 << 62
 
 
 class Pending(Protocol):
@@ -19,7 +17,9 @@ class Pending(Protocol):
     Call advance at wake_at_ms, or as soon as one of fds() is readable, until it gives the outcome; it never waits.
     """
 
-    wake_at_ms: int
+    @property
+    def wake_at_ms(self) -> int:
+        """When the next step is due at the latest."""
 
     def fds(self) -> tuple[int, ...]:
         """Descriptors that are readable when there is something to do."""
