@@ -22,6 +22,7 @@ from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.guard import Guard
 from oompolicy.backends.kill.killing import Killing, Tools
 from oompolicy.backends.kill.pending import Pending, Runner
+from oompolicy.backends.kill.shield import Shield
 from oompolicy.contained_oom.janitor import Janitor
 from oompolicy.contained_oom.own_memcg import OwnMemcg, make_memcg, remove_tree
 from oompolicy.contained_oom.workers import Workers
@@ -29,7 +30,7 @@ from oompolicy.errors import OompolicyError
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel
 from oompolicy.rules.preference import Preferences
-from oompolicy.rules.protection import Protection
+from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
@@ -63,7 +64,7 @@ class Arena:
     ground: Ground
     workers: Workers
     said: list[str] = field(default_factory=list)
-    protection: Protection = field(default_factory=Protection)
+    protect: Protect = field(default_factory=Protect)
     preferences: Preferences = field(default_factory=dict)
     runner: Runner | None = None
 
@@ -79,13 +80,13 @@ class Arena:
         return Order(one, self.scope, "it is a test")
 
     def choice(self, order: Order, snapshot: Snapshot) -> Choice:
-        return choose(order, snapshot, None, self.protection, self.preferences)
+        return choose(order, snapshot, None, Shield(self.protect), self.preferences)
 
     def begin(self, one: Rule, snapshot: Snapshot | None = None) -> Killing:
         snapshot = only_within(snapshot or self.snapshot(), self.scope)
         assert all(is_ours(task.process_id, self) for task in snapshot.kernel.tasks)
         order = self.order(one)
-        guard = Guard(self.ground, snapshot, self.protection, self.preferences)
+        guard = Guard(self.ground, snapshot, Shield(self.protect), self.preferences)
         tools = Tools(self.ground, guard, self.runner, self.said.append)
         return Killing(tools, order, self.choice(order, snapshot), now_ms())
 

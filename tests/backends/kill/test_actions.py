@@ -28,7 +28,7 @@ from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.helper import Helper
 from oompolicy.policies.newest_first import newest_first
 from oompolicy.rules.preference import Preference
-from oompolicy.rules.protection import Protection
+from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
 from oompolicy.snapshot import Snapshot
 
@@ -86,6 +86,20 @@ def test_a_hook_that_hangs_is_ended_and_the_kill_goes_on(arena: Arena, helper: H
     assert 300 <= now_ms() - started < 5_000
     assert arena.said[0] == "test: pre_kill ran longer than 300 ms: ended"
     wait_for(worker.was_killed)
+
+
+@pytest.mark.root
+def test_woken_for_nothing_it_says_anew_when_it_is_due(arena: Arena, helper: Helper) -> None:
+    """The helper's socket is shared: it may be readable for another order."""
+    arena.workers.start("big", arena.memcg, 1)
+    one = rule(pre_kill=("sleep", "60"), pre_kill_limit_ms=5_000, notify=("true",))
+    pending = actions(arena, helper).begin(arena.order(one), arena.snapshot(), 1_000)
+    assert pending.advance(1_000) is None
+    due = pending.wake_at_ms
+    pending.wake_at_ms = 2_000
+    assert pending.advance(2_000) is None
+    assert pending.wake_at_ms == due > 5_000
+    pending.close()
 
 
 @pytest.mark.root
@@ -242,10 +256,10 @@ def test_on_the_machine_the_cgroup_is_the_worst_one_s(tmp_path: Path) -> None:
 def test_where_somebody_must_go_on_nothing_is_frozen(tmp_path: Path) -> None:
     said: list[str] = []
     backend, folder = on_copy(tmp_path, said)
-    backend.terms = Terms(protection=Protection(comm=("y",)))
+    backend.terms = Terms(protect=Protect(comms=("y",)))
     failed = do(backend, rule(Other.FREEZE)).failed
     assert failed is not None
-    assert failed.endswith('y (101) is in it: [protect] comm = "y"')
+    assert failed.endswith("y (101) is in it: comm y is protected")
     assert (folder / "cgroup.freeze").read_text() == "0\n"
     assert do(backend, rule(Other.HIGH, amount_bytes=5 << 20)).failed is None, "nobody is stopped by a limit"
 

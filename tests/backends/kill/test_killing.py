@@ -27,7 +27,7 @@ from oompolicy.backends.kill import killing
 from oompolicy.backends.kill.process import TICK_NS, End, Held, hold, verify
 from oompolicy.contained_oom.workers import Workers
 from oompolicy.mm.oom import Kernel
-from oompolicy.rules.protection import Protection
+from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill
 
 pytestmark = pytest.mark.root
@@ -214,7 +214,7 @@ time.sleep(60)
 def test_a_tree_goes_whole_parents_first_and_others_stay(arena: Arena) -> None:
     bystander = arena.workers.start("bystander", arena.memcg, 1)
     with Script(FAMILY, arena.memcg) as script:
-        arena.protection = Protection(comm=("bystander",))
+        arena.protect = Protect(comms=("bystander",))
         pids = arena.snapshot().kernel.tasks
         assert len(pids) == 6
         wanted = {script.pid}
@@ -261,7 +261,7 @@ def test_a_tree_that_forks_while_it_is_killed_goes_whole(arena: Arena) -> None:
 def test_a_protected_descendant_and_all_below_it_stay(arena: Arena) -> None:
     program = "if os.fork() == 0:\n open('/proc/self/comm','w').write('guarded')\n if os.fork() == 0: time.sleep(60)\n"
     with Script(program + " time.sleep(60)\ntime.sleep(0.3)\n" + SLEEPS, arena.memcg):
-        arena.protection = Protection(comm=("guarded",))
+        arena.protect = Protect(comms=("guarded",))
         outcome = arena.kill(rule(Kill.TREE))
         assert outcome.killed == 1
         assert [task.comm for task in arena.snapshot().kernel.tasks if task.mm] == ["guarded", "guarded"]
@@ -289,7 +289,7 @@ def test_a_cgroup_in_which_somebody_must_stay_is_killed_one_by_one(arena: Arena)
     snapshot = arena.snapshot()
     adj = {"untouchable": -1000}
     tasks = tuple(replace(task, oom_score_adj=adj.get(task.comm, 0)) for task in snapshot.kernel.tasks)
-    arena.protection = Protection(comm=("kept",))
+    arena.protect = Protect(comms=("kept",))
     outcome = arena.kill(rule(Kill.CGROUP), replace(snapshot, kernel=replace(snapshot.kernel, tasks=tasks)))
     assert outcome.killed == 2
     wait_for(lambda: big.was_killed() and small.was_killed())

@@ -18,18 +18,19 @@ from typing import Final
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.choose import Choice, Target, choose
 from oompolicy.backends.kill.ground import Ground
-from oompolicy.backends.kill.guard import Guard, own_pids
+from oompolicy.backends.kill.guard import Guard
 from oompolicy.backends.kill.helper import Helper, desktop_sessions
 from oompolicy.backends.kill.killing import Killing, Tools, command_env
 from oompolicy.backends.kill.other import Ways, begin_other, in_words, why_not
 from oompolicy.backends.kill.pending import Done, Pending, Say, why
+from oompolicy.backends.kill.shield import Shield, own_pids
 from oompolicy.backends.state_folder import lock_folder
 from oompolicy.errors import OompolicyError
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.rules.preference import Preferences
-from oompolicy.rules.protection import Protection
+from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
 from oompolicy.snapshot import Snapshot
 
@@ -50,7 +51,7 @@ class Terms:
 
     policies: Mapping[str, Policy | None] = field(default_factory=dict)
     policy: Policy | None = None
-    protection: Protection = field(default_factory=Protection)
+    protect: Protect = field(default_factory=Protect)
     limit: CallLimit = nullcontext
 
     def policy_of(self, rule: Rule) -> Policy | None:
@@ -121,8 +122,8 @@ class Actions:
         self._ground.close()
 
     @property
-    def _protection(self) -> Protection:
-        return self.terms.protection.with_pids(self._own)
+    def _shield(self) -> Shield:
+        return Shield(self.terms.protect, self._own)
 
     def _begun(self, order: Order, snapshot: Snapshot, now_ms: int) -> Pending:
         action = order.rule.action
@@ -135,7 +136,7 @@ class Actions:
         if isinstance(action, Kill):
             if order.rule.is_dry_run:
                 return self._pretended(order, choice, now_ms)
-            guard = Guard(self._ground, snapshot, self._protection, preferences)
+            guard = Guard(self._ground, snapshot, self._shield, preferences)
             return Killing(Tools(self._ground, guard, self._helper, self._say), order, choice, now_ms)
         memcg = next((target.victim.memcg for target in choice.targets), None)
         if memcg is None:
@@ -148,7 +149,7 @@ class Actions:
         return Ways(self._ground, self._changes, self._helper, self._say)
 
     def _on_cgroup(self, order: Order, cgroup: MemCgroup, snapshot: Snapshot, now_ms: int) -> Pending:
-        reason = why_not(order, cgroup, snapshot, self._protection)
+        reason = why_not(order, cgroup, snapshot, self._shield)
         if reason is not None:
             self._say(f"{why(order)}: cgroup {cgroup.path}: left alone: {reason}")
             return Done(Outcome(order, at_ms=now_ms, failed=f"cgroup {cgroup.path}: {reason}"))
@@ -167,7 +168,7 @@ class Actions:
 
     def _choice(self, order: Order, snapshot: Snapshot, preferences: Preferences) -> Choice:
         policy = self.terms.policy_of(order.rule)
-        choice = choose(order, snapshot, policy, self._protection, preferences, self.terms.limit)
+        choice = choose(order, snapshot, policy, self._shield, preferences, self.terms.limit)
         for reason in dict.fromkeys(fault.why for fault in choice.faults):
             name = "policy" if policy is None else f"policy {policy.name}"
             self._say(f"{why(order)}: {name} faulted: {reason}: the kernel's badness counts there")
@@ -216,13 +217,9 @@ class _Told:
     """An action, and then the telling (see Pending)."""
 
     def __init__(self, pending: Pending, tell: Callable[[Outcome], None]) -> None:
+        self.wake_at_ms = pending.wake_at_ms
         self._pending = pending
         self._tell = tell
-
-    @property
-    def wake_at_ms(self) -> int:
-        """The action's."""
-        return self._pending.wake_at_ms
 
     def fds(self) -> tuple[int, ...]:
         """The action's."""
@@ -231,6 +228,7 @@ class _Told:
     def advance(self, now_ms: int) -> Outcome | None:
         """The action's next step."""
         outcome = self._pending.advance(now_ms)
+        self.wake_at_ms = self._pending.wake_at_ms
         if outcome is not None:
             self._tell(outcome)
         return outcome

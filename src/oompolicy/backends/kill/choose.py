@@ -1,6 +1,6 @@
 """Who is to go: the processes of an order's scope, worst first, and what goes with each. Pure.
 
-Belongs here: the candidates, whom protection and preferences take out or put last. Must not know: how one is killed.
+Belongs here: the candidates, whom the shield and preferences take out or put last. Must not know: how one is killed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from oompolicy.backends.kill.shield import Shield
 from oompolicy.backends.scopes import choosable
 from oompolicy.errors import GoneError
 from oompolicy.mm.memcontrol import MemCgroup, ancestors, mem_cgroup_get_oom_group, mem_cgroup_is_root
@@ -16,7 +17,6 @@ from oompolicy.mm.sched import Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Candidate, Fault, decide
 from oompolicy.rules.preference import Preference, Preferences
-from oompolicy.rules.protection import Protection
 from oompolicy.rules.rule import Kill, Order
 from oompolicy.snapshot import Snapshot
 
@@ -62,11 +62,11 @@ def choose(
     order: Order,
     snapshot: Snapshot,
     policy: Policy | None,
-    protection: Protection,
+    shield: Shield,
     preferences: Preferences | None = None,
     limit: CallLimit = nullcontext,
 ) -> Choice:
-    """Whom the order means. Nobody in the kernel's exclusions, in the protection, or with OMIT is among the targets.
+    """Whom the order means: nobody that the kernel excludes, that the shield covers, or that has OMIT.
 
     Preferences go before points, as in oomd (sortDescWithKillPrefs()) and systemd-oomd (compare_swap_usage() and its
     like, src/oom/oomd-util.h). Raises GoneError where the scope is not in the snapshot.
@@ -77,7 +77,7 @@ def choose(
     kernel = choosable(snapshot.kernel, scope)
     allowed = []
     for task in kernel.tasks:
-        why_not = protection.why_not(task)
+        why_not = shield.why_not(task)
         if why_not is None and preference_of(task.memcg, preferences) is Preference.OMIT:
             why_not = "its cgroup is to be left out (oomd_omit)"
         if why_not is None:

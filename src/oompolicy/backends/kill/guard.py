@@ -1,29 +1,27 @@
 """Who, among those that would go along with a victim, must stay.
 
-Belongs here: asking the protection about processes, from the snapshot where it knows them, from /proc where not.
+Belongs here: asking the shield about processes, from the snapshot where it knows them, from /proc where not.
 Must not know: who is chosen.
 """
 
 from __future__ import annotations
 
-import os
-
 from oompolicy.backends.kill.choose import preference_of
 from oompolicy.backends.kill.ground import Ground, read_small
 from oompolicy.backends.kill.process import TICK_NS, Facts, adj_of, cgroup_of
+from oompolicy.backends.kill.shield import Shield
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.sched import Task
 from oompolicy.rules.preference import Preference, Preferences
-from oompolicy.rules.protection import Protection
 from oompolicy.snapshot import Snapshot
 
 
 class Guard:
-    """Protection and preferences, for every process that there is or will be."""
+    """Shield and preferences, for every process that there is or will be."""
 
-    def __init__(self, ground: Ground, snapshot: Snapshot, protection: Protection, preferences: Preferences) -> None:
+    def __init__(self, ground: Ground, snapshot: Snapshot, shield: Shield, preferences: Preferences) -> None:
         self._ground = ground
-        self._protection = protection
+        self._shield = shield
         self._preferences = preferences
         self._tasks = {task.process_id: task for task in snapshot.kernel.tasks}
         self._page_bytes = snapshot.page_size_bytes
@@ -44,7 +42,7 @@ class Guard:
         return (rss_pages + task.mm.swap_pages) * self._page_bytes
 
     def _may_go(self, task: Task) -> bool:
-        if self._protection.why_not(task) is not None:
+        if self._shield.why_not(task) is not None:
             return False
         return preference_of(task.memcg, self._preferences) is not Preference.OMIT
 
@@ -59,16 +57,3 @@ class Guard:
         uid = next((int(line.split()[1]) for line in status.split(b"\n") if line.startswith(b"Uid:")), 0)
         memcg = None if path is None else MemCgroup(path)
         return Task(pid, facts.comm, None, uid=uid, oom_score_adj=adj, memcg=memcg, is_kthread=facts.is_kthread)
-
-
-def own_pids(ground: Ground) -> frozenset[int]:
-    """This process, and those it was started from, up to init."""
-    found, pid = set(), os.getpid()
-    while pid > 0 and pid not in found:
-        found.add(pid)
-        try:
-            line = read_small(ground.proc / str(pid) / "stat")
-        except OSError:
-            break
-        pid = int(line[line.rindex(b")") + 2 :].split()[1])
-    return frozenset(found)

@@ -55,6 +55,7 @@ class Helper:
         self, argv: tuple[str, ...], env: Mapping[str, str], limit_ms: int, user: User | None = None
     ) -> int | None:
         """Run a command, and end it after so long. A ticket; None where the helper has gone or is not listening."""
+        self._listen()  # what nobody asked for must not fill the socket
         if self._socket is None:
             return None
         self._tickets += 1

@@ -109,6 +109,7 @@ class Killing:
         assert self._ticket is not None
         ended = self._tools.runner.ended(self._ticket)
         if ended is None and now_ms < self._until_ms:
+            self.wake_at_ms = self._until_ms
             return None
         self._tools.say(f"{self._order.rule.name}: pre_kill {ended or 'has not answered in time: left behind'}")
         self._go(Stage.STRIKE, now_ms)

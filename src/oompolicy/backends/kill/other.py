@@ -15,10 +15,10 @@ from typing import Final
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import GONE, Ground, read_small, write_small
 from oompolicy.backends.kill.pending import Done, Pending, Runner, Say, why
+from oompolicy.backends.kill.shield import Shield
 from oompolicy.backends.kill.units import Unit, unit_of
 from oompolicy.errors import BackendError
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant, mem_cgroup_is_root
-from oompolicy.rules.protection import Protection
 from oompolicy.rules.rule import Order, Other, Outcome
 from oompolicy.snapshot import Snapshot
 
@@ -46,7 +46,7 @@ def begin_other(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:
     return _BEGIN[order.rule.action](ways, order, cgroup, now_ms)
 
 
-def why_not(order: Order, cgroup: MemCgroup, snapshot: Snapshot, protection: Protection) -> str | None:
+def why_not(order: Order, cgroup: MemCgroup, snapshot: Snapshot, shield: Shield) -> str | None:
     """Why this must not be done to the cgroup, in words; None where it may.
 
     Nothing slows the daemon itself, nor init; what stops processes spares all that no rule may kill.
@@ -56,9 +56,9 @@ def why_not(order: Order, cgroup: MemCgroup, snapshot: Snapshot, protection: Pro
     for task in snapshot.kernel.tasks:
         if task.memcg is None or task.is_kthread or not mem_cgroup_is_descendant(task.memcg, cgroup):
             continue
-        reason = protection.why_not(task)
+        reason = shield.why_not(task)
         is_stopped = order.rule.action in (Other.FREEZE, Other.RESTART)
-        if reason is not None and (is_stopped or task.process_id in protection.pids or task.process_id == 1):
+        if reason is not None and (is_stopped or shield.is_vital(task)):
             return f"{task.comm} ({task.process_id}) is in it: {reason}"
     return None
 
@@ -198,7 +198,8 @@ class _Restarting:
         self._order = order
         self._unit = unit
         self._ticket = ticket
-        self.wake_at_ms = now_ms + RESTART_WITHIN_MS + _SLACK_MS
+        self._until_ms = now_ms + RESTART_WITHIN_MS + _SLACK_MS
+        self.wake_at_ms = self._until_ms
 
     def fds(self) -> tuple[int, ...]:
         """Readable when it has ended."""
@@ -208,7 +209,8 @@ class _Restarting:
         """Has systemd taken the job?"""
         assert self._ways.runner is not None
         ended = self._ways.runner.ended(self._ticket)
-        if ended is None and now_ms < self.wake_at_ms:
+        if ended is None and now_ms < self._until_ms:
+            self.wake_at_ms = self._until_ms
             return None
         failed = None if ended == "done" else f"unit {self._unit.name}: restart {ended or 'has not answered in time'}"
         self._ways.say(f"{why(self._order)}: {failed or f'unit {self._unit.name}: restarted'}")

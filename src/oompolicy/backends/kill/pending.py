@@ -15,11 +15,10 @@ class Pending(Protocol):
     """An order being carried out.
 
     Call advance at wake_at_ms, or as soon as one of fds() is readable, until it gives the outcome; it never waits.
+    Whoever waits may set wake_at_ms to an earlier time; each step sets it anew.
     """
 
-    @property
-    def wake_at_ms(self) -> int:
-        """When the next step is due at the latest."""
+    wake_at_ms: int
 
     def fds(self) -> tuple[int, ...]:
         """Descriptors that are readable when there is something to do."""
