@@ -373,3 +373,30 @@ def test_a_cgroup_is_really_frozen_and_thawed(v2: Arena, tmp_path: Path) -> None
         assert carry_out(v2, backend, rule(Other.FREEZE)).failed is None
         assert list(backend.put_back()) == [f"cgroup {v2.scope}: cgroup.freeze is 0 again"]
         assert script.status() is None
+
+
+@pytest.fixture
+def v2_memory(arena: Arena) -> Arena:
+    if arena.ground.is_v1:
+        pytest.skip("the memory controller is on v1 here: memory.high and memory.reclaim are v2's")
+    return arena
+
+
+@pytest.mark.root
+def test_a_real_memory_high_is_set_and_undone(v2_memory: Arena, tmp_path: Path) -> None:
+    v2_memory.workers.start("big", v2_memory.memcg, 4)
+    backend = actions(v2_memory, changes=Changes(v2_memory.hierarchy.directory, tmp_path / "state", "boot"))
+    high = v2_memory.memcg.path / "memory.high"
+    assert carry_out(v2_memory, backend, rule(Other.HIGH, amount_bytes=(64 << 20) + 5)).failed is None
+    assert high.read_text() == f"{64 << 20}\n"
+    assert list(backend.put_back()) == [f"cgroup {v2_memory.scope}: memory.high is max again"]
+    assert high.read_text() == "max\n"
+
+
+@pytest.mark.root
+def test_a_real_reclaim_ends_whether_or_not_there_is_enough(v2_memory: Arena) -> None:
+    if not (v2_memory.memcg.path / "memory.reclaim").exists():
+        pytest.skip("this kernel has no memory.reclaim (v5.19)")
+    worker = v2_memory.workers.start("big", v2_memory.memcg, 4)
+    assert carry_out(v2_memory, actions(v2_memory), rule(Other.RECLAIM, amount_bytes=64 << 20)).failed is None
+    assert not worker.was_killed()

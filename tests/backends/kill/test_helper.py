@@ -159,3 +159,20 @@ def test_sessions_are_those_with_a_bus_of_their_own(tmp_path: Path) -> None:
         (os.getuid(), bus)
     ]
     assert desktop_sessions(tmp_path / "nowhere") == []
+
+
+def test_what_is_too_long_for_it_is_left_out_and_what_is_odd_arrives(helper: Helper, tmp_path: Path) -> None:
+    assert helper.start(("true",), {"LONG": "x" * 100_000}, 1_000) is None
+    odd = "caf\udce9\n'\"$(x)"
+    assert run(helper, "sh", "-c", f'printf %s "$ODD" > {tmp_path}/odd', env={"ODD": odd}) == "done"
+    assert os.fsdecode((tmp_path / "odd").read_bytes()) == odd
+
+
+def test_those_that_were_ended_are_reaped(helper: Helper) -> None:
+    for _ in range(3):
+        run(helper, "sleep", "60", limit_ms=20)
+    run(helper, "true")
+    deadline = time.monotonic() + WITHIN_S
+    while children := Path(f"/proc/{helper.pid}/task/{helper.pid}/children").read_text().split():
+        assert time.monotonic() < deadline, children
+        run(helper, "true")

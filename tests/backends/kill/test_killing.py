@@ -315,6 +315,14 @@ def test_a_cgroup_removed_between_decision_and_kill_is_no_trouble(arena: Arena) 
     assert carried_out(pending).failed == f"in-it ({worker.pid}): {End.GONE.value}"
 
 
+@pytest.mark.parametrize("name", ["tab\t and \\ ", "caf\udce9", "sp ace;$(x)"])
+def test_a_cgroup_of_any_name_is_killed(arena: Arena, name: str) -> None:
+    worker = arena.workers.start("in-it", arena.memcg.child(name), 1)
+    outcome = arena.kill(rule(Kill.CGROUP))
+    assert outcome.victims == (f"in-it ({worker.pid})",)
+    wait_for(worker.was_killed)
+
+
 def test_by_cgroup_kill_all_go_at_once(v2: Arena) -> None:
     if not (v2.memcg.path / "cgroup.kill").exists():
         pytest.skip("this kernel has no cgroup.kill (v5.14)")

@@ -77,7 +77,7 @@ class Actions:
         self._changes = changes
         self._helper = helper
         self._read_preferences = read_preferences
-        self._own = own_pids(ground) | (frozenset() if helper is None else frozenset({helper.pid}))
+        self._own: frozenset[int] = frozenset()
 
     def start(self) -> tuple[str, ...]:
         """Before the first order; the lines are for the log. Raises BackendError where a journal cannot be read."""
@@ -90,6 +90,9 @@ class Actions:
 
     def begin(self, order: Order, snapshot: Snapshot, now_ms: int) -> Pending:
         """Carry out an order on the machine as it is in the snapshot. Raises nothing: trouble is in the outcome."""
+        self._ground.keep_spare()
+        # Anew each time: a parent that has ended has left its pid to others.
+        self._own = own_pids(self._ground) | (frozenset() if self._helper is None else frozenset({self._helper.pid}))
         try:
             pending = self._begun(order, snapshot, now_ms)
         except OompolicyError as error:

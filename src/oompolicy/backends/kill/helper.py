@@ -54,7 +54,7 @@ class Helper:
     def start(
         self, argv: tuple[str, ...], env: Mapping[str, str], limit_ms: int, user: User | None = None
     ) -> int | None:
-        """Run a command, and end it after so long. A ticket; None where the helper has gone or is not listening."""
+        """Run a command, and end it after so long. A ticket; None where the helper has gone, or does not listen."""
         self._listen()  # what nobody asked for must not fill the socket
         if self._socket is None:
             return None
@@ -62,8 +62,11 @@ class Helper:
         message = {"ticket": self._tickets, "argv": argv, "env": dict(env), "limit_ms": limit_ms}
         if user is not None:
             message["user"] = [user.uid, user.gid]
+        packet = json.dumps(message).encode()
+        if len(packet) > _PACKET_BYTES:
+            return None
         try:
-            self._socket.send(json.dumps(message).encode())
+            self._socket.send(packet)
         except BlockingIOError:
             return None
         except OSError:
@@ -174,14 +177,18 @@ def _be_killable() -> None:
 
 def _serve(theirs: socket.socket) -> None:
     running: list[_Running] = []
+    left: set[int] = set()  # ended after their limit, and to be reaped
     while True:
+        left = {pid for pid in left if not _is_reaped(pid)}
         poll = select.poll()
         poll.register(theirs, select.POLLIN)
         for one in running:
             poll.register(one.pidfd, select.POLLIN)
         soonest = min((one.until_ms for one in running), default=None)
         ready = {fd for fd, _ in poll.poll(None if soonest is None else max(soonest - _now_ms(), 0))}
-        running = [one for one in running if not _is_over(theirs, one, one.pidfd in ready)]
+        over = [one for one in running if _is_over(theirs, one, one.pidfd in ready)]
+        running = [one for one in running if one not in over]
+        left |= {one.pid for one in over}
         if theirs.fileno() in ready:
             packet = theirs.recv(_PACKET_BYTES)
             if not packet:
@@ -252,9 +259,14 @@ def _end(one: _Running) -> None:
     with contextlib.suppress(OSError):
         os.kill(one.pid, signal.SIGKILL)
     os.close(one.pidfd)
-    # One that hangs in the kernel is reaped by init, after us; nobody waits for it.
-    with contextlib.suppress(OSError):
-        os.waitpid(one.pid, os.WNOHANG)
+
+
+def _is_reaped(pid: int) -> bool:
+    """Has it left nothing behind? One that hangs in the kernel is not waited for."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _answer(theirs: socket.socket, ticket: int, ended: str) -> None:
