@@ -59,6 +59,25 @@ def test_the_worst_dies_alone_and_its_memory_is_told(arena: Arena) -> None:
     assert arena.said == [f"rule test: cgroup {arena.scope}: it is a test: big ({big.pid}): killed"]
 
 
+def test_the_reaper_takes_nothing_of_the_living_and_the_memory_of_the_killed(arena: Arena) -> None:
+    worker = arena.workers.start("big", arena.memcg, 24)
+    held = hold(arena.ground, arena.snapshot().kernel.tasks[0], arena.scope)
+    assert isinstance(held, Held)
+    held.send(signal.SIGSTOP)
+    arena.ground.start_reaper()
+    try:
+        arena.ground.reap(held)
+        time.sleep(0.1)
+        assert not held.is_reaped
+        held.send(signal.SIGKILL)
+        arena.ground.reap(held)
+        wait_for(lambda: held.is_reaped or held.has_ended())
+    finally:
+        arena.ground.close()
+        held.close()
+    wait_for(worker.was_killed)
+
+
 def test_the_kill_does_not_fork_and_does_not_import(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     big = arena.workers.start("big", arena.memcg, 4)
     pending = arena.begin(rule())
@@ -185,7 +204,6 @@ def test_where_nothing_came_back_the_next_one_goes(arena: Arena, monkeypatch: py
 def test_one_that_does_not_die_is_given_up_after_a_while(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = arena.workers.start("stuck", arena.memcg, 1)
     monkeypatch.setattr("oompolicy.backends.kill.process.signal.pidfd_send_signal", lambda fd, number: None)
-    monkeypatch.setattr(Held, "release_memory", lambda self: None)
     pending = arena.begin(rule())
     before = now_ms()
     assert pending.advance(before) is None

@@ -85,6 +85,7 @@ class Actions:
         with contextlib.suppress(OSError, ValueError):
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._ground.start_reaper()
         left = 0 if self._changes is None else self._changes.take_over()
         return (f"{left} files of cgroups are still as an earlier daemon has set them: taken over",) if left else ()
 

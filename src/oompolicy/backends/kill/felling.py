@@ -82,7 +82,7 @@ class OfProcess:
         """SIGKILL."""
         end = self._sent(signal.SIGKILL)
         if end is End.DONE:
-            self._victim.release_memory()
+            self._ground.reap(self._victim)
         return end
 
     def is_over(self) -> bool:
@@ -135,7 +135,7 @@ class OfTree:
         self._tree.hold_still()
         end = self._sent(signal.SIGKILL, self._tree.held)
         for one in self._tree.held:
-            one.release_memory()
+            self._ground.reap(one)
         return end
 
     def is_over(self) -> bool:
@@ -195,12 +195,12 @@ class OfGroup:
         there = self._group.members()
         if there.barred == 0 and self._group.kill_at_once():
             self._reached(there.names)
-            self._victim.release_memory()
+            self._ground.reap(self._victim)
             return End.DONE
         is_frozen = there.barred == 0 and self._group.freeze()
         names, failed = self._group.signal_each(signal.SIGKILL, until_empty=True)
         self._reached(names)
-        self._group.release_memory()
+        self._ground.reap(self._victim)
         if is_frozen:
             self._group.thaw()
         return End.DONE if self.names else next(iter(failed), End.GONE)

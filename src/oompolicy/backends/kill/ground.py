@@ -1,4 +1,4 @@
-"""Where the kernel's files are, and the descriptors kept for when there are none left.
+"""Where the kernel's files are, and what is kept ready for a kill: spare descriptors, the reaper's thread.
 
 Belongs here: reading and writing one small file of /proc or of a cgroup. Must not know: what is done with it.
 """
@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from oompolicy.backends.kill.reaper import Reaper, Victim
 
 # ESRCH: the process was reaped. ENODEV: the cgroup was removed (fs/kernfs/dir.c, kernfs_get_active()).
 GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
@@ -32,6 +34,7 @@ class Ground:
         self.cgroups = cgroups
         self.is_v1 = is_v1
         self.path_of = path_of
+        self.reaper: Reaper | None = None
         self._spare: list[int] = []
         self.keep_spare()
 
@@ -48,9 +51,22 @@ class Ground:
             os.close(self._spare.pop())
         return had
 
+    def start_reaper(self) -> None:
+        """Have the memory of victims taken; not before everything is forked that will be."""
+        with contextlib.suppress(RuntimeError):
+            self.reaper = Reaper()
+
+    def reap(self, victim: Victim) -> None:
+        """Take the memory of one that has been sent SIGKILL, without waiting for it."""
+        if self.reaper is not None:
+            self.reaper.take(victim)
+
     def close(self) -> None:
         """Let go of everything."""
         self.spend_spare()
+        if self.reaper is not None:
+            self.reaper.close()
+            self.reaper = None
 
     def cgroup(self, path: str) -> Path:
         """The directory of a cgroup. Only after cgroups is known not to be None."""

@@ -96,12 +96,6 @@ class Group:
                 break
         return names, failed
 
-    def release_memory(self) -> None:
-        """process_mrelease of each that is still dying."""
-        for held in self._members(set()):
-            held.release_memory()
-            held.close()
-
     def _members(self, failed: set[End]) -> Iterator[Held]:
         """Each process, held, and seen to be in the cgroup after it was."""
         for pid in self._listed(self._directory):

@@ -1,15 +1,13 @@
 """One process, held by a descriptor so that no other can be hit in its stead.
 
-Belongs here: opening, verifying, signalling, reaping one process. Must not know: why it, what else goes.
+Belongs here: opening, verifying, signalling one process. Must not know: why it, what else goes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import errno
 import os
-import platform
 import select
 import signal
 from dataclasses import dataclass
@@ -21,10 +19,6 @@ from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task
 # /proc/PID/stat counts start times in clock ticks of USER_HZ (include/asm-generic/param.h).
 TICK_NS: Final = 10_000_000
 _PF_KTHREAD: Final = 0x00200000  # include/linux/sched.h
-# include/uapi/asm-generic/unistd.h, the same on every architecture; commit 884a7e5964e0 "mm: introduce
-# process_mrelease system call" (in v5.15).
-_PROCESS_MRELEASE: Final = 448
-_IS_64_BIT: Final = platform.machine() in ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "loongarch64")
 
 
 class End(enum.Enum):
@@ -64,7 +58,10 @@ class Facts:
 
 
 class Held:
-    """A process by its pidfd. private_bytes: what it alone holds, and so what its end gives back at least."""
+    """A process by its pidfd. private_bytes: what it alone holds, and so what its end gives back at least.
+
+    is_reaped: its memory has been taken (reaper.py).
+    """
 
     def __init__(self, pid: int, fd: int, start_ticks: int, comm: str, private_bytes: int = 0) -> None:
         self.pid = pid
@@ -93,25 +90,11 @@ class Held:
             return End.GONE if error.errno == errno.ESRCH else End.REFUSED
         return End.DONE
 
-    def release_memory(self) -> None:
-        """Take the memory of a process that has been sent SIGKILL, without waiting for it to run again.
-
-        C: SYSCALL_DEFINE2(process_mrelease, int, pidfd, unsigned int, flags), mm/oom_kill.c. It fails where the
-        memory is shared with one that lives, or is on its way back already; then the process's end frees it.
-        """
-        if _IS_64_BIT and _syscall(_PROCESS_MRELEASE, self.fd, 0) == 0:
-            self.is_reaped = True
-
     def close(self) -> None:
         """Let go of it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_long)
 
 
 def open_pid(ground: Ground, pid: int) -> int | End:

@@ -111,7 +111,11 @@ def _children(ground: Ground, pid: int) -> list[int]:
 
 def _children_by_scan(ground: Ground) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
-    for name in os.listdir(ground.proc):
+    try:
+        names = os.listdir(ground.proc)
+    except OSError:  # no descriptors left
+        return found
+    for name in names:
         facts = _or_none(ground, int(name)) if name.isdecimal() else None
         if facts is not None:
             found.setdefault(facts.ppid, []).append(int(name))
