@@ -70,3 +70,38 @@ def test_what_is_not_there_says_so() -> None:
         WORLD.oom_control("nope")
     with pytest.raises(GoneError, match="pid 999: no such process"):
         WORLD.task(999)
+
+
+UNITS = machine(
+    memcg(
+        "system.slice",
+        memcg("db.service", memcg("db2.service", tasks=[task("worker")]), tasks=[task("main")]),
+        memcg("_memory.service", tasks=[task("odd")]),
+    ),
+    memcg("user.slice", memcg("user@7.service", memcg("app.slice", memcg("db.service", tasks=[task("fake")])))),
+)
+
+
+def by_unit(pattern: str, comm: str | None = None) -> dict[str, tuple[int | None, int | None]]:
+    return values(assigned(UNITS, [Assignment(5, unit=pattern, comm=comm)]))
+
+
+def test_a_row_by_unit_gives_the_unit_s_cgroup_a_value_and_those_inside_inherit_it() -> None:
+    found = by_unit("db.service")
+    assert found == {"worker": (None, 5), "main": (None, 5), "odd": (None, None), "fake": (None, None)}
+    memcgs = assigned(UNITS, [Assignment(5, unit="db.service")]).kernel.memcgs
+    assert [memcg.path for memcg in memcgs if memcg.value == 5] == ["/system.slice/db.service"]
+
+
+def test_a_cgroup_inside_a_unit_cannot_pass_for_another_unit() -> None:
+    """It is made by whom the unit was delegated to."""
+    assert by_unit("db2.service") == dict.fromkeys(("worker", "main", "odd", "fake"), (None, None))
+    assert by_unit("db2.service", comm="worker")["worker"] == (None, None)
+    assert by_unit("db.service", comm="*")["fake"] == (None, None)
+
+
+def test_units_are_named_as_systemd_names_them() -> None:
+    assert by_unit("memory.service")["odd"] == (None, 5)
+    assert by_unit("system.slice")["worker"] == (None, 5)
+    assert by_unit("user@7.service")["fake"] == (None, 5)
+    assert by_unit("db.service", comm="worker") == {**by_unit("none"), "worker": (5, None)}

@@ -7,7 +7,8 @@ Must not know: how it was read or written, policies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from oompolicy.errors import GoneError
 from oompolicy.mm.memcontrol import MemCgroup
@@ -15,12 +16,26 @@ from oompolicy.mm.oom import Kernel, OomControl
 from oompolicy.mm.sched import Task
 
 
+class Details(Protocol):
+    """What is read of a process only when it is asked for; None, or nothing, where it has gone or may not be read."""
+
+    def exe(self, task: Task) -> str | None:
+        """The path of the program's file."""
+
+    def cmdline(self, task: Task) -> str | None:
+        """Its arguments, joined by spaces."""
+
+    def environment(self, task: Task) -> tuple[str, ...]:
+        """NAME=TEXT, each, as it was given to the program."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The kernel's state at one instant.
 
     taken_boottime_ns is CLOCK_BOOTTIME, for ages; taken_unix_ns the wall clock, for people. missing says in words
-    what could not be read. hierarchy is "v1", "v2" or None where there is no memory controller.
+    what could not be read. hierarchy is "v1", "v2" or None where there is no memory controller. details asks the
+    machine for more, where it is at hand: not in a recording.
     """
 
     kernel: Kernel
@@ -31,6 +46,7 @@ class Snapshot:
     hostname: str | None = None
     hierarchy: str | None = None
     missing: tuple[str, ...] = ()
+    details: Details | None = field(default=None, compare=False, repr=False)
 
     def oom_control(self, scope: str | None = None) -> OomControl:
         """An OOM of the whole machine, or of the memcg at a path ("/system.slice/db.service").

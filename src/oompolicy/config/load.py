@@ -95,7 +95,7 @@ def _add(said: dict[str, Any], path: Path) -> None:
     if "params" in table:
         items = read.params.items()
         said["params"] = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in items)
-    rows = tuple(Assignment(row.value, row.cgroup, row.comm, row.uid) for row in read.assign)
+    rows = tuple(Assignment(**{key: getattr(row, key) for key in row.__struct_fields__}) for row in read.assign)
     said["assign"] = said.get("assign", ()) + rows
     if read.budget is not None:
         budget = read.budget

@@ -29,6 +29,10 @@ class AssignRow(Struct, frozen=True, forbid_unknown_fields=True):
     cgroup: str | None = None
     comm: str | None = None
     uid: Uid | None = None
+    unit: str | None = None
+    exe: str | None = None
+    cmdline: str | None = None
+    environment: str | None = None
 
 
 class BudgetTable(Struct, frozen=True, forbid_unknown_fields=True):

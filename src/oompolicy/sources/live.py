@@ -19,6 +19,7 @@ from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroupfs import Memcgs, read_memcgs
 from oompolicy.sources.kernel_file import is_gone
 from oompolicy.sources.machine import read_machine
+from oompolicy.sources.process_details import ProcDetails
 from oompolicy.sources.procfs import PF_KTHREAD, Capture, Reading, capture_tasks, read_task, recapture_cgroup
 from oompolicy.sources.vfork import pids_in_vfork
 
@@ -73,6 +74,7 @@ def live_snapshot(proc: str | Path = "/proc", sys: str | Path = "/sys") -> Snaps
         hostname=machine.hostname,
         hierarchy=None if hierarchy is None else hierarchy.version,
         missing=(*machine.missing, *_not_seen(proc, capture, hierarchy, memcgs), *memcgs.missing),
+        details=ProcDetails(proc, reading.tick_ns),
     )
 
 

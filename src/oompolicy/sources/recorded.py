@@ -139,6 +139,7 @@ def record(snapshot: Snapshot) -> RecordedSnapshot:
         name: flag.name if isinstance(flag, enum.Enum) else flag for name, flag in _own_fields(kernel.rules).items()
     }
     whole = _own_fields(snapshot)
+    del whole["details"]  # asks the machine it was taken on, which a recording leaves behind
     whole["kernel"] = RecordedKernel(**own)
     whole["missing"] = [_escape(sentence) for sentence in snapshot.missing]
     return RecordedSnapshot(**whole, memcgs=[of_memcg(memcg) for memcg in indexes])
