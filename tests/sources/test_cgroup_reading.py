@@ -15,7 +15,6 @@ from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.cgroup_reading import CgroupReader
 from sources.fake_machine import write
 
-ALL = tuple(field.name for field in dataclasses.fields(CgroupReading) if field.name != "path")
 V2 = {
     "memory.current": "1000000\n",
     "memory.swap.current": "2000\n",
@@ -34,6 +33,7 @@ V2 = {
     "cgroup.events": "populated 1\nfrozen 1\n",
     "cgroup.procs": "",
 }
+ALL = (*V2, "io.pressure", "cpu.pressure")
 
 
 def made(folder: Path, files: dict[str, str]) -> Path:
@@ -93,16 +93,18 @@ def test_an_older_kernel_has_fewer_files(tmp_path: Path, is_kept: bool) -> None:
 
 def test_only_wanted_files_are_held(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    reader = CgroupReader(made(tmp_path, V2), "/a", "v2", ("current_bytes", "anon_bytes", "file_bytes"))
-    assert len(os.listdir("/proc/self/fd")) == before + 3  # the directory, memory.current, memory.stat
-    assert reader.read() == CgroupReading("/a", 1_000_000, anon_bytes=600, file_bytes=300)
+    reader = CgroupReader(made(tmp_path, V2), "/a", "v2", ("memory.current", "memory.stat"))
+    assert len(os.listdir("/proc/self/fd")) == before + reader.descriptors == before + 2  # .current, .stat
+    assert reader.read() == CgroupReading(
+        "/a", 1_000_000, anon_bytes=600, file_bytes=300, scanned_pages=50, reclaimed_pages=40, refaulted_pages=3
+    )
     reader.close()
     reader.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_damage_is_an_error_with_the_cgroup_s_name(tmp_path: Path) -> None:
-    reader = CgroupReader(made(tmp_path, {**V2, "memory.current": "lots\n"}), "/a", "v2", ("current_bytes",))
+    reader = CgroupReader(made(tmp_path, {**V2, "memory.current": "lots\n"}), "/a", "v2", ("memory.current",))
     with pytest.raises(SourceError, match="cgroup /a: cannot be read"):
         reader.read()
 
@@ -128,12 +130,12 @@ def test_a_cgroup_that_is_removed_while_it_is_held_is_gone(real_cgroup: Path, is
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
     assert hierarchy is not None
     path = "/" + real_cgroup.name
-    reader = CgroupReader(real_cgroup, path, hierarchy.version, ("current_bytes", "anon_bytes"), is_kept)
+    reader = CgroupReader(real_cgroup, path, hierarchy.version, ("memory.current", "memory.stat"), is_kept)
     reading = reader.read()
     assert (reading.path, reading.current_bytes, reading.anon_bytes) == (path, 0, 0)
     real_cgroup.rmdir()
     with pytest.raises(GoneError, match="is gone"):
         reader.read()
     with pytest.raises(GoneError, match="is gone"):
-        CgroupReader(real_cgroup, path, hierarchy.version, ())
+        CgroupReader(real_cgroup, path, hierarchy.version, ("memory.current",)).read()
     reader.close()

@@ -6,6 +6,7 @@ what a rule makes of them.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -93,37 +94,42 @@ _FIELDS: Final[dict[Version, dict[str, _Field]]] = {"v1": _V1, "v2": _V2}
 class CgroupReader:
     """One cgroup, its wanted files kept open; or opened for each reading, where descriptors are short (is_kept)."""
 
-    __slots__ = ("_dir_fd", "_files", "_plan", "is_kept", "path")
+    __slots__ = ("_directory", "_files", "_plan", "path")
 
     def __init__(
         self, directory: Path | str, path: str, version: Version, wanted: Iterable[str], is_kept: bool = True
     ) -> None:
-        """Open it. path is its name from the root of the hierarchy.
+        """Open it. path is its name from the root of the hierarchy; wanted are files, by their names in v2.
 
         Raises GoneError where there is no such cgroup, SourceError where it may not be read.
         """
         self.path = path
-        self.is_kept = is_kept
-        self._files: dict[str, KeptFile] = {}
+        self._directory = os.fspath(directory)
+        self._files: dict[str, KeptFile] | None = None
         table = _FIELDS[version]
         self._plan: dict[str, list[tuple[str, _Field]]] = {}
-        for name in wanted:
-            if name in table:
-                self._plan.setdefault(table[name].file, []).append((name, table[name]))
+        wanted = frozenset(wanted)
+        for name, field in table.items():
+            if _V2[name].file in wanted:
+                self._plan.setdefault(field.file, []).append((name, field))
         try:
-            self._dir_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             if is_kept:
-                self._files = {file: KeptFile(file, self._dir_fd) for file in self._plan}
+                self._files = {file: KeptFile(f"{self._directory}/{file}") for file in self._plan}
         except OSError as error:
             raise self._refused(error) from error
 
+    @property
+    def descriptors(self) -> int:
+        """How many it holds at most."""
+        return 0 if self._files is None else len(self._files)
+
     def read(self) -> CgroupReading:
-        """The cgroup now; fields that are not wanted, or whose file this kernel has not, are None.
+        """The cgroup now; fields whose file is not wanted, or not there, are None.
 
         Raises GoneError once the cgroup is removed, SourceError where it cannot be read.
         """
         values: dict[str, Any] = {}
-        is_any_there = not self._plan
+        is_any_there = False
         try:
             for file, fields in self._plan.items():
                 text = self._text(file)
@@ -132,29 +138,25 @@ class CgroupReader:
                 is_any_there = True
                 for name, field in fields:
                     values[name] = field.read(text)
-            # Not one file: the kernel has none of them, or the directory that is held is of a removed cgroup.
-            if not is_any_there and not self._is_there():
-                raise GoneError(f"cgroup {self.path}", "is gone")
         except (OSError, ValueError) as error:
             raise self._refused(error) from error
+        if not is_any_there and not Path(self._directory).exists():
+            raise GoneError(f"cgroup {self.path}", "is gone")
         return CgroupReading(self.path, **values)
 
     def _text(self, file: str) -> bytes | None:
-        if self.is_kept:
-            return self._files[file].read()
-        kept = KeptFile(file, self._dir_fd)
         try:
-            return kept.read()
-        finally:
-            kept.close()
-
-    def _is_there(self) -> bool:
-        """Every cgroup has this file; in a removed one whose directory is still held, no name can be looked up."""
-        try:
-            os.stat("cgroup.procs", dir_fd=self._dir_fd)
-        except OSError:
-            return False
-        return True
+            if self._files is not None:
+                return self._files[file].read()
+            kept = KeptFile(f"{self._directory}/{file}")
+            try:
+                return kept.read()
+            finally:
+                kept.close()
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:  # psi_show(), kernel/sched/psi.c, where PSI is off
+                return None
+            raise
 
     def _refused(self, error: Exception) -> SourceError:
         if isinstance(error, OSError) and is_gone(error):
@@ -164,8 +166,5 @@ class CgroupReader:
 
     def close(self) -> None:
         """Let go of it; a second time does nothing."""
-        for file in self._files.values():
+        for file in (self._files or {}).values():
             file.close()
-        fd, self._dir_fd = self._dir_fd, -1
-        if fd >= 0:
-            os.close(fd)

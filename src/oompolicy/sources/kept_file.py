@@ -24,19 +24,18 @@ _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class KeptFile:
-    """One file. It may not be there: then it is looked for again at each reading, unless it is closed."""
+    """One file. Where it is not there, it is looked for again at each reading."""
 
-    __slots__ = ("_dir_fd", "_fd", "_is_closed", "_path")
+    __slots__ = ("_fd", "_is_closed", "_path")
 
-    def __init__(self, path: str | bytes | os.PathLike[str], dir_fd: int | None = None) -> None:
-        """Open it, if it is there. A relative path starts at dir_fd. Raises OSError where it is there but refused."""
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open it, if it is there. Raises OSError where it is there but refused."""
         self._path = path
-        self._dir_fd = dir_fd
         self._is_closed = False
         self._fd = self._opened()
 
     def read(self) -> bytes | None:
-        """All of it; None where there is no such file, or what it tells of is gone. Raises OSError."""
+        """All of it; None where there is no such file. Raises OSError, one of GONE where what it told of is gone."""
         if self._fd < 0 and not self._is_closed:
             try:
                 self._fd = self._opened()
@@ -46,13 +45,8 @@ class KeptFile:
                 return None  # it was not there before, and whether it is now cannot be told
         if self._fd < 0:
             return None
-        try:
-            data = os.pread(self._fd, _PIECE_BYTES, 0)
-            return data if len(data) < _NEARLY_A_PAGE else self._whole(data)
-        except OSError as error:
-            if is_gone(error):
-                return None
-            raise
+        data = os.pread(self._fd, _PIECE_BYTES, 0)
+        return data if len(data) < _NEARLY_A_PAGE else self._whole(data)
 
     def _whole(self, data: bytes) -> bytes:
         pieces, size = [data], len(data)
@@ -63,7 +57,7 @@ class KeptFile:
 
     def _opened(self) -> int:
         try:
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._dir_fd)
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             if is_gone(error):
                 return -1

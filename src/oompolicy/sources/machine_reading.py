@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from oompolicy.errors import SourceError
 from oompolicy.rules.readings import MachineReading
@@ -28,7 +28,7 @@ _VMSTAT: Final = {
 
 
 class MachineReader:
-    """Reads, each time it is asked, the amounts of memory, and what else is wanted, by the names of its fields."""
+    """Reads, each time it is asked, the amounts of memory, and those of vmstat and pressure/… that are wanted."""
 
     def __init__(self, proc: Path, wanted: Iterable[str] = ()) -> None:
         """Open the files. Raises SourceError where the amounts cannot be read."""
@@ -36,47 +36,44 @@ class MachineReader:
         self._path = proc / "meminfo"
         try:
             self._meminfo = KeptFile(self._path)
-            self._vmstat = KeptFile(proc / "vmstat") if wanted & _VMSTAT.keys() else None
-            self._pressure = {name: KeptFile(proc / "pressure" / name) for name in RESOURCES if name in wanted}
+            self._vmstat = KeptFile(proc / "vmstat") if "vmstat" in wanted else None
+            self._pressure = {
+                name: KeptFile(proc / "pressure" / name) for name in RESOURCES if f"pressure/{name}" in wanted
+            }
         except OSError as error:
             raise SourceError(self._path.parent, f"cannot be read ({error.strerror})") from error
 
     def read(self) -> MachineReading:
-        """The machine now; fields that are not wanted, or not there, are None. Raises SourceError.
+        """The machine now; fields whose file is not wanted, or not there, are None. Raises SourceError.
 
         Without amounts there is no reading: a 0 that stands for "not known" would look like the end of memory.
         """
         try:
-            text = self._meminfo.read()
-            if text is None:
-                raise SourceError(self._path, "is not there", "is procfs mounted there?")
-            total, available, free, swap_total, swap_free = _amounts(text)
+            amounts = self._amounts()
             pressure = {name: read_pressure(file) for name, file in self._pressure.items()}
-            counters = {} if self._vmstat is None else _counters(self._vmstat.read())
+            counters: dict[str, Any] = {} if self._vmstat is None else _counters(self._vmstat.read())
         except (OSError, ValueError) as error:
             raise SourceError(self._path.parent, f"does not say how much memory there is ({error})") from error
         return MachineReading(
-            total,
-            available,
-            free,
-            swap_total,
-            swap_free,
+            *amounts,
             pressure.get("memory", NONE),
             pressure.get("io", NONE),
             pressure.get("cpu", NONE),
             **counters,
         )
 
-    def amounts(self) -> tuple[int, int, int]:
-        """MemAvailable, SwapFree and SwapTotal in bytes: all that the pace of looking goes by. Raises SourceError."""
+    def amounts(self) -> MachineReading:
+        """The amounts alone, from one file: all that the pace of looking goes by. Raises SourceError."""
         try:
-            text = self._meminfo.read()
-            if text is None:
-                raise SourceError(self._path, "is not there", "is procfs mounted there?")
-            _, available, _, swap_total, swap_free = _amounts(text)
+            return MachineReading(*self._amounts())
         except (OSError, ValueError) as error:
             raise SourceError(self._path, f"does not say how much memory there is ({error})") from error
-        return available, swap_free, swap_total
+
+    def _amounts(self) -> tuple[int, int, int, int, int]:
+        text = self._meminfo.read()
+        if text is None:
+            raise SourceError(self._path, "is not there", "is procfs mounted there?")
+        return _amounts(text)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -109,9 +106,9 @@ def _kib(lines: bytes, key: bytes) -> int:
     return found
 
 
-def _counters(text: bytes | None) -> dict[str, int | None]:
+def _counters(text: bytes | None) -> dict[str, Any]:
     lines = b"" if text is None else b"\n" + text
-    counters: dict[str, int | None] = {}
+    counters: dict[str, Any] = {}
     for field, keys in _VMSTAT.items():
         found = [number for number in (number_of(lines, key) for key in keys) if number is not None]
         counters[field] = sum(found) if found else None

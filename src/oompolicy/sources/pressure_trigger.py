@@ -17,11 +17,13 @@ UNPRIVILEGED_WINDOW_US: Final = 2_000_000
 
 EVENTS: Final = select.POLLPRI
 
+Kind = Literal["some", "full"]
+
 
 class Asked(NamedTuple):
     """A trigger: stall_us of waiting, of some task or of all (full), within any window_us."""
 
-    kind: Literal["some", "full"]
+    kind: Kind
     stall_us: int
     window_us: int
 
