@@ -68,13 +68,13 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_no_file_is_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oompolicy.config.DEFAULT_PATH", tmp_path / "none.toml")
+    monkeypatch.setattr("oompolicy.config.load.DEFAULT_PATH", tmp_path / "none.toml")
     assert load_config() == Config()
 
 
 def test_the_default_file_is_read_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here.toml").write_text("interval_ms = 700")
-    monkeypatch.setattr("oompolicy.config.DEFAULT_PATH", tmp_path / "here.toml")
+    monkeypatch.setattr("oompolicy.config.load.DEFAULT_PATH", tmp_path / "here.toml")
     assert load_config().interval_ms == 700
 
 
@@ -103,7 +103,8 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
             "zzz = 1",
             ":1",
             "unknown key zzz",
-            "there are backend, policy, params, interval_ms, drift, scope, state_dir, ttl_ms, assign",
+            "there are backend, policy, params, interval_ms, drift, scope, state_dir, ttl_ms, assign, rule, budget, "
+            "protect",
         ),
         (
             '[[assign]]\nvalue = 1\n[[assign]]\nvalue = 2\ncgruop = "/x"',
@@ -114,7 +115,7 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
         ('interval_ms = "5"', ":1", "interval_ms: expected a whole number, got a text in quotes", None),
         ("interval_ms = 5", ":1", "interval_ms: expected a whole number >= 100", None),
         ("backend = 1", ":1", "backend: expected a text in quotes, got a whole number", None),
-        ('drift = "korrect"', ":1", 'drift: \'korrect\' is none of "correct", "leave"', None),
+        ('drift = "korrect"', ":1", 'drift: \'korrect\' is none of "correct", "leave"', 'did you mean "correct"?'),
         ('[[assign]]\ncgroup = "/x"', ":1", "assign has no value", "add value = …"),
         ('[[assign]]\nvalue = "3"', ":2", "assign.value: expected a whole number, got a text in quotes", None),
         (

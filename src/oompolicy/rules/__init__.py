@@ -1,6 +1,8 @@
 """Rules: when memory is short, who is to go and what is done, before the kernel must.
 
-    readings.py (what a condition reads) -> condition.py (text -> tree -> true or false) -> rule.py -> judge.py
+    readings.py -> look.py (of one scope, now and before) -> fields.py (the table of names)
+    syntax.py (text -> tree.py) -> condition.py (true or false, words.py says why) -> watch.py (when to look again)
+    rule.py, scopes.py -> judge.py (which rule fires where, with what it remembers in cases.py)
 
 Belongs here: conditions, rules, and the pure judgement (state, readings, now) -> (state, orders). Does no I/O and
 reads no clock. Must not know: where readings come from (sources/), how an order is carried out (backends/kill), who is

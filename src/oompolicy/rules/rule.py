@@ -41,10 +41,11 @@ class Budget:
 class Rule:
     """One [[rule]].
 
-    when: the condition's text. scope: globs on the path from the root of the cgroups that the rule is judged for, each
-    on its own; ("/",) is the machine. policy: who is chosen among the processes of the scope (None: the daemon's).
-    grace_ms: SIGTERM first, and SIGKILL after so long; 0 kills at once. pre_kill: a command with a time limit that is
-    run before. cooldown_ms: how long the rule rests after it has fired. budget: of each scope's kills.
+    when: the condition's text; python: instead of it, a function of a file ("FILE.py:NAME"). scope: globs on the path
+    from the root of the cgroups that the rule is judged for, each on its own (scopes.matches); ("/",) is the machine.
+    policy: who is chosen among the processes of the scope (None: the daemon's). grace_ms: SIGTERM first, and SIGKILL
+    after so long; 0 kills at once. pre_kill: a command with a time limit that is run before. cooldown_ms: how long the
+    rule rests in this scope when what it ordered is done. budget: of each scope's kills.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Rule:
     pre_kill_limit_ms: int = 5_000
     notify: tuple[str, ...] = ()
     is_dry_run: bool = False
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

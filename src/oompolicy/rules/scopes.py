@@ -1,0 +1,82 @@
+"""Scopes: which cgroups a rule is judged for, and which of them are about the same memory.
+
+Belongs here: paths and patterns for them. Must not know: where paths come from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from oompolicy.rules.look import MACHINE
+from oompolicy.rules.rule import Rule
+
+_PIECES = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+def in_scope(rule: Rule, paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of the paths that a rule is judged for, the deepest first; the machine, "/", where it is named.
+
+    >>> in_scope(Rule("x", "", scope=("/batch.slice/*", "/")), ["/batch.slice", "/batch.slice/a", "/batch.slice/a/b"])
+    ('/batch.slice/a', '/')
+    """
+    found = {path for path in paths if path != MACHINE and any(matches(glob, path) for glob in rule.scope)}
+    if MACHINE in rule.scope:
+        found.add(MACHINE)
+    return deepest_first(found)
+
+
+def deepest_first(paths: Iterable[str]) -> tuple[str, ...]:
+    """Children before their parents: what is said of a child is the more exact."""
+    return tuple(sorted(paths, key=lambda path: (-depth(path), path)))
+
+
+def depth(path: str) -> int:
+    """Steps to the root, which is 0."""
+    return 0 if path == MACHINE else path.count("/")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Is the memory of one also the other's: are they the same, or is one of them above?
+
+    >>> overlap("/a", "/a/b"), overlap("/a/b", "/a"), overlap("/a", "/ab"), overlap("/", "/x")
+    (True, True, False, True)
+    """
+    return one == other or is_under(one, other) or is_under(other, one)
+
+
+def is_under(path: str, above: str) -> bool:
+    """Is it below the other?"""
+    return path != above and path.startswith(above if above == MACHINE else f"{above}/")
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Is the path one of the pattern's? `*` and `?` stop at `/`, `**` does not, `[abc]` and `[!abc]` are one of.
+
+    >>> matches("/user.slice/*", "/user.slice/a"), matches("/user.slice/*", "/user.slice/a/b")
+    (True, False)
+    >>> matches("/user.slice/**", "/user.slice/a/b"), matches("user.slice", "/user.slice")
+    (True, True)
+    """
+    return _compiled(pattern).fullmatch(path) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile("/" + "".join(map(_piece, _PIECES.findall(pattern.lstrip("/")))), re.DOTALL)
+
+
+def _piece(written: str) -> str:
+    if written == "**":
+        return ".*"
+    if written == "*":
+        return "[^/]*"
+    if written == "?":
+        return "[^/]"
+    if len(written) > 2 and written[0] == "[":
+        inside = written[1:-1]
+        negated = inside.startswith("!")
+        members = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
+        return f"(?!/)[{'^' if negated else ''}{members}]"
+    return re.escape(written)

@@ -1,0 +1,188 @@
+"""When to look again: what could make a condition true that is not, and how soon.
+
+Belongs here: pure reckoning from the tree and one look. A part that must be true for the whole to be is enough to wait
+for, and of several the cheapest is: a pressure trigger costs nothing until it fires, a level is looked at the later
+the further away it is, all else is looked at regularly. Must not know: files, poll, inotify.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from oompolicy.rules.condition import Judging, Memory
+from oompolicy.rules.fields import Field, Psi
+from oompolicy.rules.look import Look
+from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Rate, Reads, constant
+
+# The soonest that a level is looked at again, as in earlyoom.
+SOONEST_MS: Final = 100
+
+# What no event tells of.
+REGULAR_MS: Final = 1000
+# The averages of a pressure are made anew every 2 s (kernel/sched/psi.c, PSI_FREQ).
+AVERAGES_MS: Final = 2000
+# What only an administrator changes, or what is not there at all.
+RARE_MS: Final = 60_000
+
+# A trigger's window; the kernel wants 500 ms to 10 s (kernel/sched/psi.c, WINDOW_MIN_US and WINDOW_MAX_US).
+WINDOW_US: Final = 1_000_000
+LEAST_STALL_US: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PsiWatch:
+    """Wake when tasks of the scope have waited stall_us within window_us: a line for its pressure file."""
+
+    scope: str
+    resource: str
+    kind: str
+    stall_us: int
+    window_us: int = WINDOW_US
+
+    @property
+    def line(self) -> str:
+        """What is written into the file."""
+        return f"{self.kind} {self.stall_us} {self.window_us}"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsWatch:
+    """Wake when a file of the scope that counts events changes (inotify): memory.events, cgroup.events."""
+
+    scope: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitWatch:
+    """Look again after so long: a level cannot be crossed sooner, or nothing tells of a change."""
+
+    ms: int
+
+
+Watch: TypeAlias = PsiWatch | EventsWatch | WaitWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """All that the daemon needs to sleep: it looks again when one of them tells, and after wait_ms (None: never)."""
+
+    psi: tuple[PsiWatch, ...] = ()
+    events: tuple[EventsWatch, ...] = ()
+    wait_ms: int | None = None
+
+
+def together(watches: Iterable[Watch]) -> Sensors:
+    """Of many conditions: the lowest trigger of each pressure, the shortest wait."""
+    psi: dict[tuple[str, str, str], PsiWatch] = {}
+    events: dict[EventsWatch, None] = {}
+    wait_ms: int | None = None
+    for watch in watches:
+        match watch:
+            case PsiWatch():
+                key = (watch.scope, watch.resource, watch.kind)
+                if key not in psi or watch.stall_us < psi[key].stall_us:
+                    psi[key] = watch
+            case EventsWatch():
+                events[watch] = None
+            case WaitWatch():
+                wait_ms = watch.ms if wait_ms is None else min(wait_ms, watch.ms)
+    return Sensors(tuple(psi.values()), tuple(events), wait_ms)
+
+
+def watches(root: Node, look: Look, memory: Memory) -> tuple[Watch, ...]:
+    """What could make the condition true after this look; nothing where it is true already.
+
+    memory is what it remembers of this look. What has begun to last is looked at regularly: that it has been true all
+    the time is only known if somebody looked.
+    """
+    judging = Judging(look, memory)
+    if judging.truth(root) is True:
+        return ()
+    lasting = tuple(WaitWatch(_pace_ms(span_ms)) for span_ms in _lasting(root, memory))
+    return (*_waits(root, look, judging), *lasting)
+
+
+def _pace_ms(span_ms: int) -> int:
+    return min(max(span_ms // 4, SOONEST_MS), REGULAR_MS)
+
+
+def _lasting(node: Node, memory: Memory) -> Iterable[int]:
+    match node:
+        case AllOf() | AnyOf():
+            for part in node.parts:
+                yield from _lasting(part, memory)
+        case Lasts():
+            if node.index in memory.since:
+                yield node.span_ms
+            yield from _lasting(node.part, memory)
+
+
+def _waits(node: Node, look: Look, judging: Judging) -> tuple[Watch, ...]:
+    match node:
+        case Compare():
+            return (_of_compare(node, look),)
+        case AllOf():
+            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            return min(false, key=_cost, default=())
+        case AnyOf():
+            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            return tuple(watch for found in false for watch in found)
+        case Lasts(negated=True):
+            return (WaitWatch(_pace_ms(node.span_ms)),)
+        case Lasts():
+            # Where its part is true already, time alone is wanting: that is the answer's due_ms.
+            return () if judging.truth(node.part) is True else _waits(node.part, look, judging)
+
+
+def _cost(found: tuple[Watch, ...]) -> float:
+    """Wakings a second, about; nothing at all to wait for is the best."""
+    return sum(1000 / watch.ms for watch in found if isinstance(watch, WaitWatch))
+
+
+def _of_compare(node: Compare, look: Look) -> Watch:
+    left, op, right = node.left, node.op, node.right
+    if constant(left) is not None:
+        left, op, right = right, _MIRRORED[op], left
+    limit = constant(right)
+    if limit is None or not isinstance(left, Reads | Rate | Growth):
+        return WaitWatch(REGULAR_MS)
+    field = left.field
+    if field.read(look) is None and not (field.over_time and look.earlier is None):
+        return WaitWatch(RARE_MS)
+    is_up = op[0] == ">"
+    if is_up and field.files[0] in ("memory.events", "cgroup.events"):
+        return EventsWatch(look.scope, field.files[0])
+    if not isinstance(left, Reads):
+        return WaitWatch(REGULAR_MS if isinstance(left, Rate) else _pace_ms(left.span_ms))
+    if field.psi is not None:
+        return _of_pressure(field.psi, look.scope if field.is_of_cgroup else "/", limit) if is_up else _AVERAGES
+    if field.mib_per_s is not None:
+        return _of_level(field, look, limit)
+    return WaitWatch(REGULAR_MS)
+
+
+# 3 < x is x > 3.
+_MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_AVERAGES: Final = WaitWatch(AVERAGES_MS)
+
+
+def _of_pressure(psi: Psi, scope: str, percent: float) -> PsiWatch:
+    """The average of any span gets above a limit only in a period of 2 s whose own share is above it.
+
+    Any such period lies in three windows of 1 s, one of which then has two thirds of the limit: half of it is safe.
+    """
+    stall_us = min(max(int(percent / 100 * WINDOW_US / 2), LEAST_STALL_US), WINDOW_US)
+    return PsiWatch(scope, psi.resource, psi.kind, stall_us)
+
+
+def _of_level(field: Field, look: Look, limit: float) -> WaitWatch:
+    now = field.read(look)
+    whole = 100.0 if field.whole is None else field.whole(look)
+    assert field.mib_per_s is not None
+    if now is None or whole is None:
+        return WaitWatch(RARE_MS)
+    away_mib = abs(limit - now) * whole / 100
+    return WaitWatch(min(max(int(away_mib * 1000 / field.mib_per_s), SOONEST_MS), RARE_MS))

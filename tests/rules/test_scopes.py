@@ -1,0 +1,56 @@
+"""Patterns of paths, and which scopes are about the same memory."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oompolicy.rules.rule import Rule
+from oompolicy.rules.scopes import in_scope, matches, overlap
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_match"),
+    [
+        ("/a/*", "/a/b", True),
+        ("/a/*", "/a/b/c", False),
+        ("/a/*", "/a/", True),
+        ("/a/**", "/a/b/c", True),
+        ("a/user-?.slice", "/a/user-1.slice", True),
+        ("/a/?b", "/a//b", False),
+        ("/a/[xyz]", "/a/y", True),
+        ("/a/[!xyz]", "/a/y", False),
+        ("/a/[!xyz]", "/a/b", True),
+        ("/a/[!xyz]b", "/a//b", False),
+        ("/a/[]]", "/a/]", True),
+        ("/a/[", "/a/[", True),
+        ("/a/[^b]", "/a/^", True),
+        ("/a.b", "/aXb", False),
+        ("/a*", "/a\nb", True),
+        ("/a*", "/a\udcff", True),
+        ("/(a|b)", "/a", False),
+        ("/(a|b)", "/(a|b)", True),
+        ("/A", "/a", False),
+    ],
+)
+def test_a_pattern(pattern: str, path: str, is_match: bool) -> None:
+    assert matches(pattern, path) is is_match
+
+
+@given(st.text(alphabet="a/*?[]!^-\\&~|.(", max_size=12), st.text(alphabet="a/b", max_size=6))
+def test_any_pattern_is_a_pattern(pattern: str, path: str) -> None:
+    matches(pattern, path)
+
+
+def test_the_deepest_come_first_and_the_machine_only_where_it_is_named() -> None:
+    paths = ["/", "/a", "/a/b", "/c"]
+    assert in_scope(Rule("x", "", scope=("**",)), paths) == ("/a/b", "/a", "/c")
+    assert in_scope(Rule("x", "", scope=("/", "/a")), paths) == ("/a", "/")
+    assert in_scope(Rule("x", "", scope=("/none",)), paths) == ()
+
+
+@given(st.lists(st.sampled_from("ab"), max_size=3), st.lists(st.sampled_from("ab"), max_size=3))
+def test_overlap_is_one_being_the_beginning_of_the_other(one: list[str], other: list[str]) -> None:
+    is_same = one[: len(other)] == other[: len(one)]
+    assert overlap("/" + "/".join(one), "/" + "/".join(other)) is is_same

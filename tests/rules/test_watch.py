@@ -1,0 +1,84 @@
+"""When to look again: what could make a condition true."""
+
+from __future__ import annotations
+
+import pytest
+
+from oompolicy.rules.condition import Memory
+from oompolicy.rules.look import Look
+from oompolicy.rules.readings import Readings
+from oompolicy.rules.syntax import parse_condition
+from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors, WaitWatch, Watch, together, watches
+from rules.readings_made_up import MIB, cgroup, machine, readings
+
+FINE = readings(0, machine(), cgroup("/a", 100, max_bytes=700 * MIB, events_high=0))
+
+
+def watched(text: str, now: Readings = FINE, scope: str = "/a") -> tuple[Watch, ...]:
+    condition, look = parse_condition(text), Look(now, scope)
+    _, memory = condition.judge(look, Memory())
+    return watches(condition.root, look, memory)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        # Half of 20 % of a window of one second.
+        ("psi.memory.full.avg10 > 20", PsiWatch("/", "memory", "full", 100_000)),
+        ("20 <= psi.memory.full.avg10", PsiWatch("/", "memory", "full", 100_000)),
+        ("cgroup.psi.memory.full.avg10 > 0", PsiWatch("/a", "memory", "full", 1000)),
+        ("rate(cgroup.events.high) > 0", EventsWatch("/a", "memory.events")),
+        ("cgroup.is_frozen > 0", EventsWatch("/a", "cgroup.events")),
+        # 80 % available of 10,000 MiB, at 6,000 MiB a second.
+        ("mem_available_percent < 20", WaitWatch(1000)),
+        ("mem_available_percent < 79.9", WaitWatch(100)),
+        ("swap_free_mib < 200", WaitWatch(1000)),
+        ("cgroup.current_percent_of_max > 100", WaitWatch(100)),
+        ("rate(cgroup.current_mib) > 20", WaitWatch(1000)),
+        ("growth(cgroup.current_mib, 2) > 20", WaitWatch(500)),
+        ("scan_efficiency_percent < 10", WaitWatch(1000)),
+        ("mem_free_mib + swap_free_mib < 20", WaitWatch(1000)),
+        ("cgroup.current_percent_of_high > 90", WaitWatch(60_000)),
+        ("psi.memory.full.avg10 < 0", WaitWatch(2000)),
+    ],
+)
+def test_what_a_comparison_waits_for(text: str, found: Watch) -> None:
+    assert watched(text) == (found,)
+
+
+def test_what_is_true_waits_for_nothing() -> None:
+    assert watched("mem_free_mib > 1 or psi.memory.full.avg10 > 20") == ()
+
+
+def test_of_what_must_all_be_true_the_cheapest_is_waited_for() -> None:
+    trigger = (PsiWatch("/", "memory", "full", 100_000),)
+    assert watched("mem_available_percent < 20 and psi.memory.full.avg10 > 20") == trigger
+    assert watched("mem_free_mib > 1 and psi.memory.full.avg10 > 20 and rate(swap_free_mib) < -3") == trigger
+    # The trigger will not help where the pressure is there already.
+    pressed = readings(0, machine(full10=50.0))
+    assert watched("mem_available_percent < 20 and psi.memory.full.avg10 > 20", pressed) == (WaitWatch(1000),)
+
+
+def test_of_what_may_be_true_everything_is_waited_for() -> None:
+    found = watched("mem_available_percent < 20 or psi.memory.full.avg10 > 20 or cgroup.psi.memory.full.avg10 > 4")
+    assert together(found) == Sensors(
+        (PsiWatch("/", "memory", "full", 100_000), PsiWatch("/a", "memory", "full", 20_000)), (), 1000
+    )
+
+
+def test_what_has_begun_to_last_is_looked_at() -> None:
+    pressed = readings(0, machine(full10=50.0))
+    assert watched("lasts(psi.memory.full.avg10 > 20, 2)", pressed) == (WaitWatch(500),)
+    assert watched("lasts(psi.memory.full.avg10 > 20, 60)", pressed) == (WaitWatch(1000),)
+    assert watched("lasts(psi.memory.full.avg10 > 20, 60)") == (PsiWatch("/", "memory", "full", 100_000),)
+    assert watched("not lasts(psi.memory.full.avg10 > 20, 60)") == ()
+
+
+def test_the_nearest_of_many_is_waited_for() -> None:
+    many = (PsiWatch("/", "memory", "full", 9), WaitWatch(7), PsiWatch("/", "memory", "full", 5), WaitWatch(8))
+    assert together(many) == Sensors((PsiWatch("/", "memory", "full", 5),), (), 7)
+    assert together([]) == Sensors()
+
+
+def test_a_trigger_in_the_kernel_s_words() -> None:
+    assert PsiWatch("/", "memory", "some", 150_000).line == "some 150000 1000000"
