@@ -49,7 +49,7 @@ class Pace:
     """What is remembered of looks. earliest_ms is what was reckoned at the last look, None where nothing counts."""
 
     looked_at_ms: int | None = None
-    earliest_ms: int | None = None
+    earliest_ms: float | None = None
     told_at_ms: int | None = None
     is_sustained: bool = False
     is_falling: bool = False
@@ -64,7 +64,7 @@ class Seen:
     does not tell. took_ms: what the look cost.
     """
 
-    earliest_ms: int | None = None
+    earliest_ms: float | None = None
     due_ms: int | None = None
     is_blind: bool = False
     took_ms: float = 0.0
@@ -103,7 +103,7 @@ def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
     return pace, now_ms + round(max(min(waits), least, 1))
 
 
-def left_ms(earliest_ms: int, before: MachineReading, now: MachineReading) -> int:
+def left_ms(earliest_ms: float, before: MachineReading, now: MachineReading) -> float:
     """What is left of the time reckoned from the amounts before, reckoned from amounts alone; 0: a look is due.
 
     How far an amount has come tells how much nearer the nearest threshold can be, whichever it is.
@@ -114,7 +114,7 @@ def left_ms(earliest_ms: int, before: MachineReading, now: MachineReading) -> in
         abs(before.mem_available_bytes - now.mem_available_bytes), abs(before.mem_free_bytes - now.mem_free_bytes)
     )
     swap = abs(before.swap_free_bytes - now.swap_free_bytes)
-    come_ms = max(memory // MEMORY_BYTES_PER_MS, swap // SWAP_BYTES_PER_MS)
+    come_ms = max(memory / MEMORY_BYTES_PER_MS, swap / SWAP_BYTES_PER_MS)
     return max(earliest_ms - come_ms, 0)
 
 
@@ -125,7 +125,9 @@ def _is_falling(pace: Pace, seen: Seen, now_ms: int) -> bool:
     >>> _is_falling(fast, Seen(earliest_ms=200), 100), _is_falling(fast, Seen(earliest_ms=299), 100)
     (True, False)
     """
-    if pace.looked_at_ms is None or pace.earliest_ms is None or not seen.earliest_ms or now_ms <= pace.looked_at_ms:
+    if pace.looked_at_ms is None or pace.earliest_ms is None or seen.earliest_ms is None:
         return False
+    if now_ms <= pace.looked_at_ms:
+        return pace.is_falling
     shrunk = (pace.earliest_ms - seen.earliest_ms) / (now_ms - pace.looked_at_ms)
     return shrunk > 0 and seen.earliest_ms / shrunk < FALLS_WITHIN_MS
