@@ -56,9 +56,11 @@ class World:
     def arm(self, pressures: Iterable[PsiWatch], files: Iterable[EventsWatch]) -> None:
         self.pressures, self.files = set(pressures), set(files)
 
-    def amounts(self, at_ms: int) -> Readings:
-        self.glances.append(at_ms)
-        return Readings(at_ms, self.machine)
+    def glance(self) -> tuple[int, int, int, int, int]:
+        self.glances.append(self.now_ms)
+        is_ = self.machine
+        memory = is_.mem_total_bytes, is_.mem_available_bytes, is_.mem_free_bytes
+        return (*memory, is_.swap_total_bytes, is_.swap_free_bytes)
 
     def read(self, at_ms: int) -> Readings:
         self.looks.append(at_ms)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from oompolicy.rules.pace import Pace, Seen, left_ms, looked, told
-from oompolicy.rules.readings import MachineReading
+from oompolicy.rules.pace import Pace, Seen, glance_wait_ms, left_ms, looked, told
 
 CALM = Seen()
 
@@ -86,11 +85,19 @@ def test_time_that_jumps_does_no_harm() -> None:
 
 def test_what_amounts_alone_say_is_reckoned_without_a_look() -> None:
     """1 GiB away is 170 ms away at the fastest; after half of it, half of that is left."""
-    before = MachineReading(8 << 30, 3 << 30, 1 << 30, 2 << 30, 2 << 30)
-    used = MachineReading(8 << 30, (3 << 30) - (512 << 20), 1 << 30, 2 << 30, 2 << 30)
-    swapped = MachineReading(8 << 30, 3 << 30, 1 << 30, 2 << 30, (2 << 30) - (80 << 20))
+    before = (8 << 30, 3 << 30, 1 << 30, 2 << 30, 2 << 30)
+    used = (8 << 30, (3 << 30) - (512 << 20), 1 << 30, 2 << 30, 2 << 30)
+    swapped = (8 << 30, 3 << 30, 1 << 30, 2 << 30, (2 << 30) - (80 << 20))
     assert left_ms(170, before, before) == 170
     assert left_ms(170, before, used) == pytest.approx(85, abs=1)
     assert left_ms(170, before, swapped) == pytest.approx(70, abs=1)
     assert left_ms(50, before, used) == 0
-    assert left_ms(170, before, MachineReading(8 << 30, 3 << 30, 1 << 30, 1 << 30, 1 << 30)) == 0  # swapoff
+    assert left_ms(170, before, (8 << 30, 3 << 30, 1 << 30, 1 << 30, 1 << 30)) == 0  # swapoff
+
+
+def test_a_glance_is_good_for_what_is_left_and_shorter_where_memory_falls() -> None:
+    assert glance_wait_ms(1300, 1300, 1000) == 1300
+    assert glance_wait_ms(50_000, 50_000, 1000) == 10_000
+    assert glance_wait_ms(30, 30, 100) == 100
+    assert glance_wait_ms(30, 40, 100) == 30
+    assert glance_wait_ms(3, 10, 100) == 20

@@ -43,7 +43,7 @@ class Daemon:
         self._reload = reload if isinstance(reload, Reload) else at_once(reload)
         self._reloading: Reloading | None = None
         self._notify = Notify()
-        self._alive_ms: int | None = None
+        self._alive_ms = 0
         self._poll = select.poll()
 
     def run(self) -> None:
@@ -77,8 +77,8 @@ class Daemon:
 
     def _is_told_to_stop(self, signals: Signals) -> bool:
         """One turn: what is due, and then wait until something is, or somebody says something."""
-        self._do_what_is_due()
-        for fd, events in self._poll.poll(self._timeout_ms()):
+        next_ms = self._do_what_is_due()
+        for fd, events in self._poll.poll(None if next_ms is None else max(next_ms - now_ms(), 0)):
             if fd == signals.fd:
                 if self._obey(signals.take()):
                     return True
@@ -88,25 +88,30 @@ class Daemon:
                 self._rules.woken(fd, events, now_ms())
         return False
 
-    def _do_what_is_due(self) -> None:
+    def _do_what_is_due(self) -> int | None:
+        """Do it; when the next thing is due, None: not before somebody says something."""
+        now = now_ms()
         # Rules first: they are for when there is no time to lose.
-        if self._rules is not None and _is_due(self._rules.due_ms):
-            self._rules.turn(now_ms())
-        if self._upkeep is not None and _is_due(self._upkeep.due_ms):
-            self._upkeep.look(now_ms())
-        if self._reloading is not None and _is_due(self._reloading.until_ms):
-            self._take_orders()
-        if self._notify.watchdog_ms is not None and (self._alive_ms is None or _is_due(self._alive_ms)):
-            self._notify.alive()
-            self._alive_ms = now_ms() + self._notify.watchdog_ms // _WATCHDOG_SHARE
-
-    def _timeout_ms(self) -> int | None:
-        due = [self._alive_ms]
-        due += [] if self._upkeep is None else [self._upkeep.due_ms]
-        due += [] if self._rules is None else [self._rules.due_ms]
-        due += [] if self._reloading is None else [self._reloading.until_ms]
-        first = min((each for each in due if each is not None), default=None)
-        return None if first is None else max(first - now_ms(), 0)
+        next_ms = None
+        if self._rules is not None:
+            next_ms = self._rules.due_ms
+            if next_ms is not None and next_ms <= now:
+                self._rules.turn(now)
+                next_ms = self._rules.due_ms
+        if self._upkeep is not None:
+            if self._upkeep.due_ms <= now:
+                self._upkeep.look(now_ms())
+            next_ms = _sooner(next_ms, self._upkeep.due_ms)
+        if self._reloading is not None:
+            if self._reloading.until_ms <= now:
+                self._take_orders()
+            next_ms = _sooner(next_ms, now if self._reloading is None else self._reloading.until_ms)
+        if self._notify.watchdog_ms is not None:
+            if self._alive_ms <= now:
+                self._notify.alive()
+                self._alive_ms = now + self._notify.watchdog_ms // _WATCHDOG_SHARE
+            next_ms = _sooner(next_ms, self._alive_ms)
+        return next_ms
 
     def _obey(self, numbers: Iterable[int]) -> bool:
         """Is one of them to stop? Else do what they ask for."""
@@ -169,8 +174,8 @@ class Daemon:
         self._notify.close()
 
 
-def _is_due(at_ms: int | None) -> bool:
-    return at_ms is not None and at_ms <= now_ms()
+def _sooner(one_ms: int | None, other_ms: int) -> int:
+    return other_ms if one_ms is None or other_ms < one_ms else one_ms
 
 
 def now_ms() -> int:

@@ -13,7 +13,7 @@ from typing import Protocol
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Judgement
-from oompolicy.rules.pace import NEAR_MS, Pace, Seen, left_ms, looked, told
+from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
@@ -35,7 +35,7 @@ class Sensing(Protocol):
     def take(self, fd: int, events: int) -> bool: ...  # noqa: D102
     def follow(self, paths: Iterable[str]) -> None: ...  # noqa: D102
     def arm(self, pressures: Iterable[PsiWatch], files: Iterable[EventsWatch]) -> None: ...  # noqa: D102
-    def amounts(self, at_ms: int) -> Readings: ...  # noqa: D102
+    def glance(self) -> Amounts: ...  # noqa: D102
     def read(self, at_ms: int) -> Readings: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -76,8 +76,8 @@ class RuleWatch:
         self._pace = Pace()
         self._look_ms: int | None = 0
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
-        self._level_ms: float | None = None
-        self._before: Readings | None = None
+        self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
+        self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
         self._generation = -1
         self._pending: list[Pending] = []
         self._waited_for: set[int] = set()
@@ -92,10 +92,9 @@ class RuleWatch:
     @property
     def due_ms(self) -> int | None:
         """When to take a turn at the latest; None: not before something wakes."""
-        due = [each.wake_at_ms for each in self._pending]
-        if self._look_ms is not None:
-            due.append(self._look_ms)
-        return min(due, default=None)
+        if not self._pending:
+            return self._look_ms
+        return _first(self._look_ms, *(each.wake_at_ms for each in self._pending))
 
     def woken(self, fd: int, events: int, now_ms: int) -> None:
         """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
@@ -118,9 +117,11 @@ class RuleWatch:
 
     def turn(self, now_ms: int) -> None:
         """Do what is due."""
+        if not self._pending and self._is_put_off(now_ms):
+            return
         for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
             self._advance(pending, now_ms)
-        if self._look_ms is not None and self._look_ms <= now_ms and not self._is_put_off(now_ms):
+        if self._look_ms is not None and self._look_ms <= now_ms:
             self._look(now_ms)
         self._wait_for_pending()
 
@@ -132,18 +133,23 @@ class RuleWatch:
         self._sensing.close()
 
     def _is_put_off(self, now_ms: int) -> bool:
-        """Do amounts alone say that no threshold can have been crossed? That costs a tenth of a look."""
-        if self._level_ms is None or self._before is None or (self._full_ms is not None and self._full_ms <= now_ms):
+        """Do amounts alone say that no threshold can have been crossed?
+
+        This is all that happens while memory is fine, and so it is kept small: after a sleep every line of code comes
+        from memory, not from a cache, which costs more than running it.
+        """
+        if self._level is None or (self._full_ms is not None and self._full_ms <= now_ms):
             return False
         try:
-            amounts = self._sensing.amounts(now_ms)
+            left = left_ms(*self._level, self._sensing.glance())
         except OompolicyError:
             return False
-        left = left_ms(self._level_ms, self._before.machine, amounts.machine)
         if left <= NEAR_MS:
             return False
-        self._pace, next_ms = looked(self._pace, Seen(left), now_ms)
-        self._look_ms = _first(next_ms, self._full_ms)
+        at_ms, before = self._glanced
+        self._glanced = now_ms, left
+        look_ms = now_ms + int(glance_wait_ms(left, before, now_ms - at_ms))
+        self._look_ms = look_ms if self._full_ms is None else min(look_ms, self._full_ms)
         return True
 
     def _look(self, now_ms: int) -> None:
@@ -160,7 +166,7 @@ class RuleWatch:
         except Exception as error:  # a bug of ours must not end what keeps the machine alive
             self._fail(error_in_words(error), now_ms)
             return
-        self._before, self._level_ms = readings, watching.level_ms
+        self._aim(watching.level_ms, readings, now_ms)
         took_ms = (self._clock_ns() - started_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
         seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
@@ -168,9 +174,18 @@ class RuleWatch:
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
         _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
 
+    def _aim(self, level_ms: float | None, readings: Readings, now_ms: int) -> None:
+        """From now on amounts are compared with these."""
+        self._level = None
+        if level_ms is not None:
+            machine = readings.machine
+            memory = machine.mem_total_bytes, machine.mem_available_bytes, machine.mem_free_bytes
+            self._level = level_ms, (*memory, machine.swap_total_bytes, machine.swap_free_bytes)
+            self._glanced = now_ms, level_ms
+
     def _fail(self, why: str, now_ms: int) -> None:
         self._say([why])
-        self._before = self._level_ms = None
+        self._level = None
         self._pace, self._look_ms = looked(self._pace, Seen(is_blind=True), now_ms)
         self._full_ms = self._look_ms
 

@@ -10,9 +10,7 @@ lasts will have lasted long enough.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
-
-from oompolicy.rules.readings import MachineReading
+from typing import Final, TypeAlias
 
 # How fast memory and swap can fill, as earlyoom reckons (main.c): DDR3 at its best, and an NVMe disk.
 MEMORY_BYTES_PER_MS: Final = 6000 * (1 << 20) // 1000
@@ -103,19 +101,27 @@ def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
     return pace, now_ms + round(max(min(waits), least, 1))
 
 
-def left_ms(earliest_ms: float, before: MachineReading, now: MachineReading) -> float:
+# MemTotal, MemAvailable, MemFree, SwapTotal, SwapFree, in bytes.
+Amounts: TypeAlias = tuple[int, int, int, int, int]
+
+
+def left_ms(earliest_ms: float, before: Amounts, now: Amounts) -> float:
     """What is left of the time reckoned from the amounts before, reckoned from amounts alone; 0: a look is due.
 
     How far an amount has come tells how much nearer the nearest threshold can be, whichever it is.
     """
-    if (before.mem_total_bytes, before.swap_total_bytes) != (now.mem_total_bytes, now.swap_total_bytes):
-        return 0
-    memory = max(
-        abs(before.mem_available_bytes - now.mem_available_bytes), abs(before.mem_free_bytes - now.mem_free_bytes)
-    )
-    swap = abs(before.swap_free_bytes - now.swap_free_bytes)
-    come_ms = max(memory / MEMORY_BYTES_PER_MS, swap / SWAP_BYTES_PER_MS)
-    return max(earliest_ms - come_ms, 0)
+    if before[0] != now[0] or before[3] != now[3]:  # memory or swap was added or taken away
+        return 0.0
+    memory = max(abs(before[1] - now[1]), abs(before[2] - now[2]))
+    come_ms = max(memory / MEMORY_BYTES_PER_MS, abs(before[4] - now[4]) / SWAP_BYTES_PER_MS)
+    return max(earliest_ms - come_ms, 0.0)
+
+
+def glance_wait_ms(left_ms: float, before_ms: float, span_ms: int) -> float:
+    """How long a glance at the amounts is good for; before_ms was left span_ms ago."""
+    shrunk = before_ms - left_ms
+    is_falling = shrunk > 0 and left_ms * span_ms < FALLS_WITHIN_MS * shrunk
+    return min(max(left_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS)
 
 
 def _is_falling(pace: Pace, seen: Seen, now_ms: int) -> bool:

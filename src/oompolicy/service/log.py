@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
 import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
 
 JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
 INFO: Final = 6  # syslog(3)
@@ -24,11 +26,15 @@ class Log:
     def __init__(self) -> None:
         self.dropped = 0
         self._journal: socket.socket | None = None
+        self._flags = 0
 
     def use_journal(self, path: str = JOURNAL_SOCKET, environment: Mapping[str, str] = os.environ) -> bool:
         """Send records from now on, if $JOURNAL_STREAM says that standard error leads there (systemd.exec(5))."""
         if not _leads_to_journal(environment.get("JOURNAL_STREAM", "")):
             return False
+        import socket  # some hundred KiB that a daemon without journald need not have
+
+        self._flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
         journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             journal.connect(path)
@@ -47,7 +53,7 @@ class Log:
         named = {f"OOMPOLICY_{name.upper()}": str(value) for name, value in fields.items()}
         record = {"MESSAGE": printable, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "oompolicy", **named}
         try:
-            self._journal.send(journal_record(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._journal.send(journal_record(record), self._flags)
         except OSError:
             self._write(f"oompolicy: {printable}\n")
 

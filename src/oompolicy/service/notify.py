@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Notify:
@@ -18,9 +21,13 @@ class Notify:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.watchdog_ms = _watchdog_ms(environment)
         self._socket: socket.socket | None = None
+        self._flags = 0
         address = environment.get("NOTIFY_SOCKET", "")
         if address[:1] not in ("/", "@"):
             return
+        import socket  # some hundred KiB that a daemon without systemd need not have
+
+        self._flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
         found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             found.connect("\0" + address[1:] if address[0] == "@" else address)
@@ -60,7 +67,7 @@ class Notify:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 text = "\n".join(line for line in lines if not line.endswith("="))
-                self._socket.send(text.encode(errors="replace"), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                self._socket.send(text.encode(errors="replace"), self._flags)
 
 
 def _watchdog_ms(environment: Mapping[str, str]) -> int | None:

@@ -62,10 +62,10 @@ class MachineReader:
             **counters,
         )
 
-    def amounts(self) -> MachineReading:
-        """The amounts alone, from one file: all that the pace of looking goes by. Raises SourceError."""
+    def glance(self) -> tuple[int, int, int, int, int]:
+        """MemTotal, MemAvailable, MemFree, SwapTotal and SwapFree in bytes, and nothing else. Raises SourceError."""
         try:
-            return MachineReading(*self._amounts())
+            return self._amounts()
         except (OSError, ValueError) as error:
             raise SourceError(self._path, f"does not say how much memory there is ({error})") from error
 

@@ -163,9 +163,9 @@ class Sensors:
         for file in files:
             self._watch(file.scope, file.file)
 
-    def amounts(self, at_ms: int) -> Readings:
-        """The machine's amounts alone. Raises SourceError."""
-        return Readings(at_ms, self._machine.amounts())
+    def glance(self) -> tuple[int, int, int, int, int]:
+        """The machine's amounts alone, see MachineReader.glance(). Raises SourceError."""
+        return self._machine.glance()
 
     def read(self, at_ms: int) -> Readings:
         """All that is wanted. A cgroup that is gone, or cannot be read, is left out. Raises SourceError."""
