@@ -6,7 +6,6 @@ Belongs here: which name is whose, and parameters as texts. Must not know: who a
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 from collections.abc import Iterable
 from typing import Final
@@ -30,6 +29,8 @@ def load_policy(name: str, parameters: Iterable[str] = ()) -> Policy:
 
 def _built_in(name: str) -> Policy:
     if name not in BUILT_IN:
+        import difflib  # only for what is said of a mistake
+
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(BUILT_IN)}, or name a file: ./{name}.py"
         raise PolicyError(f"policy {name}", "there is no built-in policy of that name", hint)

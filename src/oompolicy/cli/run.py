@@ -6,35 +6,33 @@ Must not know: what a backend does, when.
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from oompolicy.backends import choose_backend
-from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.dry_run import DryRun
-from oompolicy.backends.hook.backend import Hook, default_ttl_ms, detach
-from oompolicy.backends.hook.ruling import Wanted
-from oompolicy.backends.hook.target import load_module
-from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter, restore_left_behind
+from oompolicy.backends.oom_score_adj.backend import OomScoreAdj
 from oompolicy.backends.oom_score_adj.claims import Claim
-from oompolicy.backends.oom_score_adj.journal import Journal, boot_id
 from oompolicy.backends.oom_score_adj.plan import Adjustment, Plan
-from oompolicy.cli.inputs import json_option, policy_options, scope_path, usable_policy
+from oompolicy.cli.inputs import json_option, policy_options, scope_path
 from oompolicy.cli.render import Column, mib, print_json, print_line, print_table
 from oompolicy.config import Backend, Config, load_config
-from oompolicy.daemon import Daemon, Orders, log
-from oompolicy.errors import BackendError, PrivilegeError
-from oompolicy.policy.api import Policy
-from oompolicy.policy_limit import call_limit
-from oompolicy.sources.live import live_snapshot
+from oompolicy.daemon import Daemon, log
+from oompolicy.daemon.child_reload import REFUSED, UNDERSTOOD, answer, be_ordinary
+from oompolicy.daemon.settings import Settings, packed
+from oompolicy.daemon.start import (
+    backend_for,
+    clear_the_way,
+    exec_daemon,
+    orders_of,
+    snapshots,
+)
+from oompolicy.errors import BackendError, OompolicyError
 
 NOT_YET = ("kill",)
-FIXED = ("backend", "scope", "state_dir", "drift", "ttl_ms")  # what a reload does not change
-ONCE_HINT = "use --backend oom_score_adj or dry_run, or run without --once"
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
 
@@ -54,17 +52,6 @@ CLAIMS = (
     Column("GROWTH THAT CHANGES IT, MIB", is_number=True),
     Column("ANY OF THE ORDER, MIB", is_number=True),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class InKernel:
-    """How the hook is to have the policy, and which others are asked beside it."""
-
-    wanted: Wanted = Wanted.COMPILED_IF_POSSIBLE
-    shadowing: tuple[Policy, ...] = ()
-
-
-_WANTED = {None: Wanted.COMPILED_IF_POSSIBLE, True: Wanted.COMPILED, False: Wanted.PUBLISHED}
 
 
 @click.command()
@@ -116,9 +103,9 @@ def run(
     if as_json and not once:
         raise click.UsageError("--json goes with --once: the daemon itself prints only its log.")
 
-    def configured() -> Config:
+    def settings() -> Settings:
         config = load_config(config_path)
-        return replace(
+        config = replace(
             config,
             backend=backend or config.backend,
             policy=policy_name or config.policy,
@@ -128,24 +115,56 @@ def run(
             scope=scope_path(scope) or config.scope,
             state_dir=state_dir or config.state_dir,
         )
+        if config.backend in NOT_YET:
+            raise BackendError(f"backend {config.backend}", "is not in this build yet", "use hook or oom_score_adj")
+        return _settings(config, parameters, compiled, shadowing)
 
-    first = configured()
+    if be_ordinary():
+        _answer_reload(settings)
+    elif once:
+        _run_once(settings(), as_json)
+    else:
+        exec_daemon(settings())
 
-    def orders() -> Orders:
-        config = configured()
-        for name in FIXED:
-            if getattr(config, name) != getattr(first, name):
-                log(f"{name} counts from the next start")
-        return Orders(_policy(config, parameters), config.assign, config.interval_ms, call_limit())
 
-    in_kernel = InKernel(_WANTED[compiled], tuple(usable_policy(name) for name in shadowing))
-    chosen = _backend(first, _unsaid if once else log, once, in_kernel)
-    _clear_the_way(chosen, first)
-    daemon = Daemon(chosen, _snapshots(first), orders(), orders)
-    if not once:
-        daemon.run()
-        return
-    daemon.run_once()
+def _settings(
+    config: Config, parameters: tuple[str, ...], compiled: bool | None, shadowing: tuple[str, ...]
+) -> Settings:
+    return Settings(
+        backend=config.backend,
+        policy=config.policy,
+        params=config.params,
+        parameters=parameters,
+        interval_ms=config.interval_ms,
+        drift=config.drift,
+        scope=config.scope,
+        state_dir=config.state_dir,
+        ttl_ms=config.ttl_ms,
+        assign=config.assign,
+        rules=config.rules,
+        budget=config.budget,
+        compiled=compiled,
+        shadowing=shadowing,
+        command=(sys.executable, *sys.orig_argv[1:]),
+    )
+
+
+def _answer_reload(settings: Callable[[], Settings]) -> None:
+    """A daemon asks what the configuration is now: see daemon/child_reload.py."""
+    try:
+        now = settings()
+        orders_of(now)
+    except OompolicyError as error:
+        answer(REFUSED, str(error).encode(errors="replace"))
+    else:
+        answer(UNDERSTOOD, packed(now))
+
+
+def _run_once(settings: Settings, as_json: bool) -> None:
+    chosen = backend_for(settings, _unsaid, once=True)
+    clear_the_way(chosen, settings)
+    orders = orders_of(settings)
+    Daemon(chosen, snapshots(settings), orders, lambda: orders).run_once()
     assert isinstance(chosen, OomScoreAdj)
     assert chosen.plan is not None
     (_print_json if as_json else _print)(chosen.plan)
@@ -153,71 +172,8 @@ def run(
         log("it stays so until `oompolicy restore`; processes that are new are not looked after")
 
 
-def _policy(config: Config, parameters: tuple[str, ...]) -> Policy:
-    """The policy with the file's parameters, and those of the command line over them."""
-    named = {text.partition("=")[0] for text in parameters}
-    rest = {name: value for name, value in config.params if name not in named}
-    return usable_policy(config.policy, parameters, rest)
-
-
 def _unsaid(line: str) -> None:
     """The table says it."""
-
-
-def _backend(config: Config, say: Callable[[str], None], once: bool, in_kernel: InKernel) -> Hook | OomScoreAdj:
-    if config.backend in NOT_YET:
-        raise BackendError(f"backend {config.backend}", "is not in this build yet", "use hook or oom_score_adj")
-    backend = _automatic(once) if config.backend == "auto" else config.backend
-    if backend != "hook" and in_kernel != InKernel():
-        raise BackendError(f"backend {backend}", "knows no --compiled, --published or --shadow", "they are the hook's")
-    if backend == "dry_run":
-        if config.backend == "auto":
-            log("not root: nothing will be changed, only said (backend dry_run)")
-        return DryRun(say, config.scope)
-    if os.geteuid() != 0:
-        raise PrivilegeError("run", "needs root to put a policy in force", "use --backend dry_run")
-    if backend == "hook":
-        if once:
-            raise BackendError("backend hook", "cannot --once: its answers expire without the daemon", ONCE_HINT)
-        load_module()
-        return Hook(
-            config.ttl_ms or default_ttl_ms(config.interval_ms),
-            config.scope,
-            wanted=in_kernel.wanted,
-            shadowing=in_kernel.shadowing,
-        )
-    return OomScoreAdj(ProcWriter(), Journal(config.state_dir, boot_id()), config.drift, config.scope)
-
-
-def _clear_the_way(chosen: Hook | OomScoreAdj, config: Config) -> None:
-    """One backend at a time: undo what a killed daemon has left in force by the other one."""
-    if isinstance(chosen, Hook):
-        for line in restore_left_behind(Journal(config.state_dir, boot_id()), live_snapshot, config.scope):
-            log(line)
-    elif not isinstance(chosen, DryRun) and detach():
-        log("what an earlier daemon has left attached is detached")
-
-
-def _automatic(once: bool) -> str:
-    """What `auto` takes; the module is loaded where it is installed."""
-    if once:
-        return "oom_score_adj" if os.geteuid() == 0 else "dry_run"
-    if os.geteuid() == 0:
-        load_module()
-    backend, reason = choose_backend()
-    if reason is not None:
-        log(f"not the hook: {reason}")
-    return backend
-
-
-def _snapshots(config: Config) -> TakeSnapshot:
-    """How the machine is looked at; what cannot be seen is said now. Raises GoneError where the scope is not there."""
-    now = live_snapshot()
-    for sentence in now.missing:
-        log(sentence)
-    if config.scope is not None:
-        now.memcg(config.scope)
-    return live_snapshot
 
 
 def _print(plan: Plan) -> None:

@@ -8,7 +8,7 @@ the further away it is, all else is looked at regularly. Must not know: files, p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from oompolicy.rules.condition import Judging, Memory
@@ -57,9 +57,13 @@ class EventsWatch:
 
 @dataclass(frozen=True, slots=True)
 class WaitWatch:
-    """Look again after so long: a level cannot be crossed sooner, or nothing tells of a change."""
+    """Look again after so long: a level cannot be crossed sooner, or nothing tells of a change.
+
+    level_ms: where it is a level of the machine, how far away that is, however near.
+    """
 
     ms: int
+    level_ms: float | None = field(default=None, compare=False)
 
 
 Watch: TypeAlias = PsiWatch | EventsWatch | WaitWatch
@@ -67,18 +71,24 @@ Watch: TypeAlias = PsiWatch | EventsWatch | WaitWatch
 
 @dataclass(frozen=True, slots=True)
 class Sensors:
-    """All that the daemon needs to sleep: it looks again when one of them tells, and after wait_ms (None: never)."""
+    """All that the daemon needs to sleep: it looks again when one of them tells, and after wait_ms (None: never).
+
+    The same in two: level_ms is how far the nearest level of the machine is, which its amounts alone can tell anew;
+    other_ms is the shortest wait for anything else.
+    """
 
     psi: tuple[PsiWatch, ...] = ()
     events: tuple[EventsWatch, ...] = ()
     wait_ms: int | None = None
+    level_ms: float | None = field(default=None, compare=False)
+    other_ms: int | None = field(default=None, compare=False)
 
 
 def together(watches: Iterable[Watch]) -> Sensors:
     """Of many conditions: the lowest trigger of each pressure, the shortest wait."""
     psi: dict[tuple[str, str, str], PsiWatch] = {}
     events: dict[EventsWatch, None] = {}
-    wait_ms: int | None = None
+    waits: list[WaitWatch] = []
     for watch in watches:
         match watch:
             case PsiWatch():
@@ -88,8 +98,14 @@ def together(watches: Iterable[Watch]) -> Sensors:
             case EventsWatch():
                 events[watch] = None
             case WaitWatch():
-                wait_ms = watch.ms if wait_ms is None else min(wait_ms, watch.ms)
-    return Sensors(tuple(psi.values()), tuple(events), wait_ms)
+                waits.append(watch)
+    return Sensors(
+        tuple(psi.values()),
+        tuple(events),
+        min((watch.ms for watch in waits), default=None),
+        min((watch.level_ms for watch in waits if watch.level_ms is not None), default=None),
+        min((watch.ms for watch in waits if watch.level_ms is None), default=None),
+    )
 
 
 def watches(root: Node, look: Look, memory: Memory) -> tuple[Watch, ...]:
@@ -185,4 +201,5 @@ def _of_level(field: Field, look: Look, limit: float) -> WaitWatch:
     if now is None or whole is None:
         return WaitWatch(RARE_MS)
     away_mib = abs(limit - now) * whole / 100
-    return WaitWatch(min(max(int(away_mib * 1000 / field.mib_per_s), SOONEST_MS), RARE_MS))
+    away_ms = away_mib * 1000 / field.mib_per_s
+    return WaitWatch(min(max(int(away_ms), SOONEST_MS), RARE_MS), None if field.is_of_cgroup else away_ms)

@@ -1,0 +1,183 @@
+"""The one loop: wait for whatever comes first, and do what it asks for.
+
+Belongs here: one poll(), signals, the order of things. Must not know: what a look is, when one is due, who is to go.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.daemon.reload import Reload, Reloading, at_once
+from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
+from oompolicy.daemon.upkeep import Orders, Upkeep
+from oompolicy.errors import OompolicyError
+from oompolicy.service.log import log
+from oompolicy.service.notify import Notify
+
+# systemd wants a sign of life within its time; half of it leaves room (sd_watchdog_enabled(3)).
+_WATCHDOG_SHARE: Final = 2
+
+
+class Daemon:
+    """A policy kept in force by a backend, and rules watched over, until a signal says to stop.
+
+    reload gives new orders on SIGHUP; where it raises, the old ones stay. Without a backend there are rules alone.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | None,
+        take_snapshot: TakeSnapshot,
+        orders: Orders,
+        reload: Callable[[], Orders] | Reload,
+        rules: RuleWatch | None = None,
+    ) -> None:
+        self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders)
+        self._rules = rules
+        self._reload = reload if isinstance(reload, Reload) else at_once(reload)
+        self._reloading: Reloading | None = None
+        self._notify = Notify()
+        self._alive_ms = 0
+        self._poll = select.poll()
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT; then everything is put back.
+
+        Raises what the backend's start raises. Later trouble is one line in the log, and what is in force stays.
+        """
+        with Signals() as signals:
+            try:
+                if self._upkeep is not None:
+                    self._upkeep.start()
+                if self._rules is not None:
+                    self._rules.start(self._poll)
+                self._poll.register(signals.fd, select.POLLIN)
+                self._notify.ready()
+                while not self._is_told_to_stop(signals):
+                    pass
+                self._notify.stopping()
+                if self._upkeep is not None:
+                    self._upkeep.put_back()
+            finally:
+                self._close()
+
+    def run_once(self) -> None:
+        """Put the policy in force once, and leave it so. Raises where that fails."""
+        assert self._upkeep is not None
+        try:
+            self._upkeep.run_once()
+        finally:
+            self._close()
+
+    def _is_told_to_stop(self, signals: Signals) -> bool:
+        """One turn: what is due, and then wait until something is, or somebody says something."""
+        next_ms = self._do_what_is_due()
+        for fd, events in self._poll.poll(None if next_ms is None else max(next_ms - now_ms(), 0)):
+            if fd == signals.fd:
+                if self._obey(signals.take()):
+                    return True
+            elif self._reloading is not None and fd == self._reloading.fd:
+                self._take_orders()
+            elif self._rules is not None:
+                self._rules.woken(fd, events, now_ms())
+        return False
+
+    def _do_what_is_due(self) -> int | None:
+        """Do it; when the next thing is due, None: not before somebody says something."""
+        now = now_ms()
+        # Rules first: they are for when there is no time to lose.
+        next_ms = None
+        if self._rules is not None:
+            next_ms = self._rules.due_ms
+            if next_ms is not None and next_ms <= now:
+                self._rules.turn(now)
+                next_ms = self._rules.due_ms
+        if self._upkeep is not None:
+            if self._upkeep.due_ms <= now:
+                self._upkeep.look(now_ms())
+            next_ms = _sooner(next_ms, self._upkeep.due_ms)
+        if self._reloading is not None:
+            if self._reloading.until_ms <= now:
+                self._take_orders()
+            next_ms = _sooner(next_ms, now if self._reloading is None else self._reloading.until_ms)
+        if self._notify.watchdog_ms is not None:
+            if self._alive_ms <= now:
+                self._notify.alive()
+                self._alive_ms = now + self._notify.watchdog_ms // _WATCHDOG_SHARE
+            next_ms = _sooner(next_ms, self._alive_ms)
+        return next_ms
+
+    def _obey(self, numbers: Iterable[int]) -> bool:
+        """Is one of them to stop? Else do what they ask for."""
+        for number in numbers:
+            if number in STOP:
+                log(f"{signal.Signals(number).name}: putting back")
+                return True
+            if number == RELOAD:
+                self._begin_reload()
+            if number == LOOK_NOW and self._upkeep is not None:
+                self._upkeep.look(now_ms())
+        return False
+
+    def _begin_reload(self) -> None:
+        self._notify.reloading()
+        self._end_reload()
+        try:
+            self._reloading = self._reload.begin(now_ms())
+        except OompolicyError as error:
+            self._refuse(error)
+            return
+        if self._reloading.fd is None:
+            self._take_orders()
+        else:
+            self._poll.register(self._reloading.fd, select.POLLIN)
+
+    def _take_orders(self) -> None:
+        assert self._reloading is not None
+        try:
+            orders = self._reloading.take(now_ms())
+        except OompolicyError as error:
+            self._end_reload()
+            self._refuse(error)
+            return
+        if orders is None:
+            return
+        self._end_reload()
+        log(f"reloaded: policy {orders.policy.name}")
+        if self._upkeep is not None:
+            self._upkeep.obey(orders, now_ms())
+        self._notify.ready()
+
+    def _refuse(self, error: OompolicyError) -> None:
+        log(f"reload: {error}: the old configuration stays in force")
+        self._notify.ready()
+
+    def _end_reload(self) -> None:
+        reloading, self._reloading = self._reloading, None
+        if reloading is not None:
+            if reloading.fd is not None:
+                self._poll.unregister(reloading.fd)
+            reloading.close()
+
+    def _close(self) -> None:
+        self._end_reload()
+        if self._rules is not None:
+            self._rules.close()
+        if self._upkeep is not None:
+            self._upkeep.close()
+        self._notify.close()
+
+
+def _sooner(one_ms: int | None, other_ms: int) -> int:
+    return other_ms if one_ms is None or other_ms < one_ms else one_ms
+
+
+def now_ms() -> int:
+    """A clock that only goes forward, and stands still while the machine sleeps."""
+    return time.monotonic_ns() // 1_000_000

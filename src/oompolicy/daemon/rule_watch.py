@@ -1,0 +1,273 @@
+"""Rules watched over: look when something may have changed, judge, have it done, look again.
+
+Belongs here: the order of these, and that trouble in one of them is a line in the log. Must not know: what is true of a
+condition (rules/), where readings come from (sources/), how an order is carried out (backends/kill).
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from oompolicy.daemon.upkeep import a_bug
+from oompolicy.errors import OompolicyError
+from oompolicy.rules.judge import Judgement
+from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.readings import Readings
+from oompolicy.rules.rule import Order, Outcome
+from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
+from oompolicy.service.log import log
+
+
+class Sensing(Protocol):
+    """Readings, and what wakes (sources/sensors.py)."""
+
+    notes: list[str]
+    generation: int
+
+    @property
+    def paths(self) -> Iterable[str]: ...  # noqa: D102
+    @property
+    def is_blind(self) -> bool: ...  # noqa: D102
+    def register(self, poll: select.poll) -> None: ...  # noqa: D102
+    def owns(self, fd: int) -> bool: ...  # noqa: D102
+    def take(self, fd: int, events: int) -> bool: ...  # noqa: D102
+    def follow(self, paths: Iterable[str]) -> None: ...  # noqa: D102
+    def arm(self, pressures: Iterable[PsiWatch], files: Iterable[EventsWatch]) -> None: ...  # noqa: D102
+    def glance(self) -> Amounts: ...  # noqa: D102
+    def read(self, at_ms: int) -> Readings: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Judges(Protocol):
+    """Rules with what they remember (judging.py)."""
+
+    @property
+    def scopes(self) -> frozenset[str]: ...  # noqa: D102
+    def set_paths(self, paths: Iterable[str]) -> None: ...  # noqa: D102
+    def looked(self, readings: Readings) -> Judgement: ...  # noqa: D102
+    def ended(self, outcome: Outcome, now_ms: int) -> Judgement: ...  # noqa: D102
+    def sensors(self) -> Sensors: ...  # noqa: D102
+
+
+class Pending(Protocol):
+    """An order being carried out (backends/kill/pending.py): advance it at wake_at_ms, or when a descriptor tells."""
+
+    wake_at_ms: int
+
+    def fds(self) -> tuple[int, ...]: ...  # noqa: D102
+    def advance(self, now_ms: int) -> Outcome | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+Act = Callable[[Order, int], Pending]  # the order, now_ms; may raise OompolicyError
+
+
+class RuleWatch:
+    """clock_ns is a clock that only goes forward; what a look took is reckoned by it."""
+
+    def __init__(self, sensing: Sensing, judges: Judges, act: Act, clock_ns: Callable[[], int]) -> None:
+        self._sensing = sensing
+        self._judges = judges
+        self._act = act
+        self._clock_ns = clock_ns
+        self._poll = select.poll()
+        self._pace = Pace()
+        self._look_ms: int | None = 0
+        self._full_ms: int | None = 0  # until then amounts alone may put the look off
+        self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
+        self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
+        self._generation = -1
+        self._pending: list[Pending] = []
+        self._waited_for: set[int] = set()
+        self._said: set[str] = set()
+
+    def start(self, poll: select.poll) -> None:
+        """Have what wakes registered with the loop's poll()."""
+        self._poll = poll
+        self._sensing.register(poll)
+        self._say(self._sensing.notes)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When to take a turn at the latest; None: not before something wakes."""
+        if not self._pending:
+            return self._look_ms
+        return _first(self._look_ms, *(each.wake_at_ms for each in self._pending))
+
+    def woken(self, fd: int, events: int, now_ms: int) -> None:
+        """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
+        if self._sensing.owns(fd):
+            try:
+                is_reason = self._sensing.take(fd, events)
+            except OSError as error:
+                self._say([f"sensors: {error}"])
+                is_reason = True
+            if is_reason:
+                self._pace = told(self._pace, now_ms)
+                self._look_ms = self._full_ms = now_ms
+            elif self._generation != self._sensing.generation and self._follow():
+                # New scopes are judged soon, many at once where many come at once.
+                self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
+        else:
+            for pending in self._pending:
+                if fd in pending.fds():
+                    pending.wake_at_ms = now_ms
+
+    def turn(self, now_ms: int) -> None:
+        """Do what is due."""
+        if not self._pending and self._is_put_off(now_ms):
+            return
+        for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
+            self._advance(pending, now_ms)
+        if self._look_ms is not None and self._look_ms <= now_ms:
+            self._look(now_ms)
+        self._wait_for_pending()
+
+    def close(self) -> None:
+        """Let go of everything; what has been begun stays done."""
+        for pending in self._pending:
+            pending.close()
+        self._pending = []
+        self._sensing.close()
+
+    def _is_put_off(self, now_ms: int) -> bool:
+        """Do amounts alone say that no threshold can have been crossed?
+
+        This is all that happens while memory is fine, and so it is kept small: after a sleep every line of code comes
+        from memory, not from a cache, which costs more than running it.
+        """
+        if self._level is None or (self._full_ms is not None and self._full_ms <= now_ms):
+            return False
+        try:
+            left = left_ms(*self._level, self._sensing.glance())
+        except OompolicyError:
+            return False
+        if left <= NEAR_MS:
+            return False
+        at_ms, before = self._glanced
+        self._glanced = now_ms, left
+        look_ms = now_ms + int(glance_wait_ms(left, before, now_ms - at_ms))
+        self._look_ms = look_ms if self._full_ms is None else min(look_ms, self._full_ms)
+        return True
+
+    def _look(self, now_ms: int) -> None:
+        started_ns = self._clock_ns()
+        try:
+            if self._generation != self._sensing.generation:
+                self._follow()
+            readings = self._sensing.read(now_ms)
+            judgement = self._judges.looked(readings)
+            for order in judgement.orders:
+                self._begin(order, now_ms)
+            watching = self._arm()
+            _tell(judgement)
+        except Exception as error:  # a bug of ours must not end what keeps the machine alive
+            self._fail(error_in_words(error), now_ms)
+            return
+        self._aim(watching.level_ms, readings, now_ms)
+        took_ms = (self._clock_ns() - started_ns) / 1e6
+        others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
+        seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
+        self._pace, self._look_ms = looked(self._pace, seen, now_ms)
+        # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
+        _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+
+    def _aim(self, level_ms: float | None, readings: Readings, now_ms: int) -> None:
+        """From now on amounts are compared with these."""
+        self._level = None
+        if level_ms is not None:
+            machine = readings.machine
+            memory = machine.mem_total_bytes, machine.mem_available_bytes, machine.mem_free_bytes
+            self._level = level_ms, (*memory, machine.swap_total_bytes, machine.swap_free_bytes)
+            self._glanced = now_ms, level_ms
+
+    def _fail(self, why: str, now_ms: int) -> None:
+        self._say([why])
+        self._level = None
+        self._pace, self._look_ms = looked(self._pace, Seen(is_blind=True), now_ms)
+        self._full_ms = self._look_ms
+
+    def _follow(self) -> bool:
+        """There are other cgroups than before; is any of them a new scope?"""
+        self._generation = self._sensing.generation
+        before = self._judges.scopes
+        self._judges.set_paths(self._sensing.paths)
+        self._sensing.follow(self._judges.scopes)
+        return not self._judges.scopes <= before
+
+    def _arm(self) -> Sensors:
+        watching = self._judges.sensors()
+        self._sensing.arm(watching.psi, watching.events)
+        self._say(self._sensing.notes)
+        return watching
+
+    def _begin(self, order: Order, now_ms: int) -> None:
+        try:
+            pending = self._act(order, now_ms)
+        except OompolicyError as error:
+            log(f"rule {order.rule.name}: {error}")
+            self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
+            return
+        self._pending.append(pending)
+        self._advance(pending, now_ms)
+
+    def _advance(self, pending: Pending, now_ms: int) -> None:
+        try:
+            outcome = pending.advance(now_ms)
+        except Exception as error:  # one order that goes wrong must not end the watch over the others
+            log(error_in_words(error))
+            self._drop(pending)
+            return
+        if outcome is None:
+            return
+        self._drop(pending)
+        judgement = self._judges.ended(outcome, now_ms)
+        _tell(judgement)
+        if judgement.look_at_ms is not None:
+            self._look_ms = _first(self._look_ms, judgement.look_at_ms)
+            self._full_ms = _first(self._full_ms, judgement.look_at_ms)
+
+    def _drop(self, pending: Pending) -> None:
+        self._pending.remove(pending)
+        pending.close()
+
+    def _wait_for_pending(self) -> None:
+        """Have poll() wait for what the orders under way wait for, and no longer for what they do not."""
+        wanted = {fd for pending in self._pending for fd in pending.fds()}
+        for fd in self._waited_for - wanted:
+            try:
+                self._poll.unregister(fd)
+            except KeyError:
+                continue
+        for fd in wanted - self._waited_for:
+            self._poll.register(fd, select.POLLIN)
+        self._waited_for = wanted
+
+    def _say(self, sentences: Iterable[str]) -> None:
+        """What has been said is not said again, until it has been long ago."""
+        for sentence in sentences:
+            if sentence not in self._said:
+                if len(self._said) > 1000:
+                    self._said.clear()
+                self._said.add(sentence)
+                log(sentence)
+
+
+def _tell(judgement: Judgement) -> None:
+    for note in judgement.notes:
+        log(note)
+
+
+def error_in_words(error: Exception) -> str:
+    """What a person can mend, or what is to be reported."""
+    return str(error) if isinstance(error, OompolicyError) else a_bug(error)
+
+
+def _first(*times: int | None) -> int | None:
+    return min((each for each in times if each is not None), default=None)
+
+
+def _after(now_ms: int, wait_ms: int | None) -> int | None:
+    return None if wait_ms is None else now_ms + wait_ms

@@ -1,0 +1,139 @@
+"""When to look next, so that nothing is missed and nothing is polled while memory is fine. Pure.
+
+Belongs here: the bounds of the pace, and why each is what it is. Must not know: clocks, what is read at a look.
+
+Three reasons to look: somebody has told (a pressure trigger, a cgroup's events), and for a while after that; amounts
+may have crossed a threshold by now, at the fastest that memory can fill, and not a moment before; something that
+lasts will have lasted long enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+# How fast memory and swap can fill, as earlyoom reckons (main.c): DDR3 at its best, and an NVMe disk.
+MEMORY_BYTES_PER_MS: Final = 6000 * (1 << 20) // 1000
+SWAP_BYTES_PER_MS: Final = 800 * (1 << 20) // 1000
+
+# The least between two looks where a threshold is near: earlyoom's own (100 ms, main.c). Where memory is going down
+# so fast that it will be there within a second, looks are closer: the signal is to follow the crossing by 30 ms.
+NEAR_MS: Final = 100
+CLOSE_MS: Final = 20
+FALLS_WITHIN_MS: Final = 1_000
+
+# The longest: earlyoom's is 1 s; with a reckoned time there is no reason to look before it, but the reckoning trusts
+# that nobody takes memory out of the machine (a balloon, memory hotplug) faster than programs fill it.
+FAR_MS: Final = 10_000
+
+# Averages of pressure are made every 2 s (PSI_FREQ, kernel/sched/psi.c). One more such step after the last time that
+# somebody told of stalls, they go down.
+ALERT_FOR_MS: Final = 3_000
+ALERT_EVERY_MS: Final = 500
+# Told of again within so long, it is no hiccup: what stalls for real is looked at as closely as falling memory.
+SUSTAINED_WITHIN_MS: Final = 1_500
+SUSTAINED_EVERY_MS: Final = 50
+
+# Where the kernel tells of nothing (no PSI triggers granted), by the clock.
+BLIND_EVERY_MS: Final = 1_000
+
+# A look must not become the load: at most this part of the time is spent looking, when calm and when not.
+CALM_SHARE: Final = 100
+ALERT_SHARE: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What is remembered of looks. earliest_ms is what was reckoned at the last look, None where nothing counts."""
+
+    looked_at_ms: int | None = None
+    earliest_ms: float | None = None
+    told_at_ms: int | None = None
+    is_sustained: bool = False
+    is_falling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look's outcome, as far as the pace goes by it.
+
+    earliest_ms: how long until some rule can become true because memory or swap is used, at the fastest; None: never.
+    due_ms: when a rule that waits for time to pass is to be judged. is_blind: something is wanted of which the kernel
+    does not tell. took_ms: what the look cost.
+    """
+
+    earliest_ms: float | None = None
+    due_ms: int | None = None
+    is_blind: bool = False
+    took_ms: float = 0.0
+
+
+def told(pace: Pace, now_ms: int) -> Pace:
+    """Somebody has told of stalls or of a limit that was hit: look now, and for a while."""
+    before = pace.told_at_ms
+    is_sustained = before is not None and now_ms - before <= SUSTAINED_WITHIN_MS
+    return replace(pace, told_at_ms=now_ms, is_sustained=is_sustained)
+
+
+def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
+    """What to remember of a look, and when the next one is; None: not before somebody tells."""
+    is_alert = pace.told_at_ms is not None and now_ms - pace.told_at_ms < ALERT_FOR_MS
+    is_falling = _is_falling(pace, seen, now_ms)
+    pace = replace(
+        pace,
+        looked_at_ms=now_ms,
+        earliest_ms=seen.earliest_ms,
+        is_sustained=pace.is_sustained and is_alert,
+        is_falling=is_falling,
+    )
+    waits: list[float] = []
+    if seen.earliest_ms is not None:
+        waits.append(min(max(seen.earliest_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS))
+    if is_alert:
+        waits.append(SUSTAINED_EVERY_MS if pace.is_sustained else ALERT_EVERY_MS)
+    if seen.is_blind:
+        waits.append(BLIND_EVERY_MS)
+    if seen.due_ms is not None:
+        waits.append(max(seen.due_ms - now_ms, 0))
+    if not waits:
+        return pace, None
+    least = seen.took_ms * (ALERT_SHARE if is_alert or is_falling else CALM_SHARE)
+    return pace, now_ms + round(max(min(waits), least, 1))
+
+
+# MemTotal, MemAvailable, MemFree, SwapTotal, SwapFree, in bytes.
+Amounts: TypeAlias = tuple[int, int, int, int, int]
+
+
+def left_ms(earliest_ms: float, before: Amounts, now: Amounts) -> float:
+    """What is left of the time reckoned from the amounts before, reckoned from amounts alone; 0: a look is due.
+
+    How far an amount has come tells how much nearer the nearest threshold can be, whichever it is.
+    """
+    if before[0] != now[0] or before[3] != now[3]:  # memory or swap was added or taken away
+        return 0.0
+    memory = max(abs(before[1] - now[1]), abs(before[2] - now[2]))
+    come_ms = max(memory / MEMORY_BYTES_PER_MS, abs(before[4] - now[4]) / SWAP_BYTES_PER_MS)
+    return max(earliest_ms - come_ms, 0.0)
+
+
+def glance_wait_ms(left_ms: float, before_ms: float, span_ms: int) -> float:
+    """How long a glance at the amounts is good for; before_ms was left span_ms ago."""
+    shrunk = before_ms - left_ms
+    is_falling = shrunk > 0 and left_ms * span_ms < FALLS_WITHIN_MS * shrunk
+    return min(max(left_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS)
+
+
+def _is_falling(pace: Pace, seen: Seen, now_ms: int) -> bool:
+    """Will the threshold be crossed within a second, if it goes on as since the look before?
+
+    >>> fast = Pace(looked_at_ms=0, earliest_ms=300)
+    >>> _is_falling(fast, Seen(earliest_ms=200), 100), _is_falling(fast, Seen(earliest_ms=299), 100)
+    (True, False)
+    """
+    if pace.looked_at_ms is None or pace.earliest_ms is None or seen.earliest_ms is None:
+        return False
+    if now_ms <= pace.looked_at_ms:
+        return pace.is_falling
+    shrunk = (pace.earliest_ms - seen.earliest_ms) / (now_ms - pace.looked_at_ms)
+    return shrunk > 0 and seen.earliest_ms / shrunk < FALLS_WITHIN_MS
