@@ -89,10 +89,11 @@ def test_a_hook_that_hangs_is_ended_and_the_kill_goes_on(arena: Arena, helper: H
 
 
 @pytest.mark.root
-def test_woken_for_nothing_it_says_anew_when_it_is_due(arena: Arena, helper: Helper) -> None:
+@pytest.mark.parametrize("notify", [(), ("true",)])
+def test_woken_for_nothing_it_says_anew_when_it_is_due(arena: Arena, helper: Helper, notify: tuple[str, ...]) -> None:
     """The helper's socket is shared: it may be readable for another order."""
     arena.workers.start("big", arena.memcg, 1)
-    one = rule(pre_kill=("sleep", "60"), pre_kill_limit_ms=5_000, notify=("true",))
+    one = rule(pre_kill=("sleep", "60"), pre_kill_limit_ms=5_000, notify=notify)
     pending = actions(arena, helper).begin(arena.order(one), arena.snapshot(), 1_000)
     assert pending.advance(1_000) is None
     due = pending.wake_at_ms

@@ -252,10 +252,10 @@ for number in range(120):
     if os.fork() == 0:
         time.sleep(0.02)
         os.fork()
-        time.sleep(15)
+        time.sleep(60)
         os._exit(0)
     time.sleep(0.004)
-time.sleep(15)
+time.sleep(60)
 """
 
 
@@ -350,6 +350,20 @@ def test_by_cgroup_kill_all_go_at_once(v2: Arena) -> None:
         assert outcome.killed > 10
         assert script.process.wait(timeout=5) == -signal.SIGKILL
         wait_for(lambda: "populated 0" in (v2.memcg.path / "cgroup.events").read_text())
+
+
+def test_cgroup_kill_is_not_used_where_somebody_must_stay(v2: Arena) -> None:
+    """Nor is the cgroup frozen: who stays goes on."""
+    forks = "if os.fork() == 0: time.sleep(60)\n"
+    named = "open('/proc/self/comm', 'w').write('kept')\n"
+    with Script(forks + SLEEPS, v2.memcg) as doomed, Script(named + SLEEPS, v2.memcg) as kept:
+        v2.protect = Protect(comms=("kept",))
+        outcome = v2.kill(rule(Kill.CGROUP))
+        assert outcome.killed == 2
+        assert doomed.process.wait(timeout=5) == -signal.SIGKILL
+        assert _pids(v2) == [kept.pid]
+        assert kept.status() is None
+        assert (v2.memcg.path / "cgroup.freeze").read_text() == "0\n"
 
 
 def test_without_cgroup_kill_it_is_frozen_killed_and_thawed(v2: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
