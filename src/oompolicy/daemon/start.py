@@ -48,6 +48,8 @@ _ONCE_HINT: Final = "use --backend oom_score_adj or dry_run, or run without --on
 
 def exec_daemon(settings: Settings) -> NoReturn:
     """Become the daemon's process: the same pid, without what the command line has loaded. Raises OSError."""
+    if settings.backend == "kill":
+        snapshots(settings)  # here, so that a lean process is not the larger for it until it kills
     path = [entry for entry in sys.path if entry]
     fd = os.memfd_create("oompolicy-settings", 0)  # to be open after the exec
     os.write(fd, marshal.dumps((path, packed(settings))))
@@ -124,7 +126,8 @@ def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
                 log(f"{name} counts from the next start")
         return orders_of(new)
 
-    return Daemon(backend, snapshots(settings), orders, ChildReload(settings.command, obeyed), rules)
+    take_snapshot = live_snapshot if backend is None else snapshots(settings)
+    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules)
 
 
 def _rule_watch(settings: Settings) -> RuleWatch | None:

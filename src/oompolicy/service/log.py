@@ -61,18 +61,26 @@ class Log:
         if self.dropped:
             line = f"oompolicy: {self.dropped} lines before this one were lost\n{line}"
         try:
-            if not _takes(sys.stderr.fileno()):
-                self.dropped += 1
-                return
-        except (OSError, ValueError, AttributeError):
-            pass  # standard error is not a file (a test's), or is closed: then writing says so
-        try:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            is_written = _written(line)
         except (OSError, ValueError):
-            self.dropped += 1
-            return
-        self.dropped = 0
+            is_written = False
+        self.dropped = 0 if is_written else self.dropped + 1
+
+
+def _written(line: str) -> bool:
+    """Was there room for the line? Raises OSError where it cannot be written.
+
+    It goes past the buffer of sys.stderr, which would keep what a full disk has refused, and fail again at the end.
+    """
+    try:
+        fd = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # no file: a test's
+        sys.stderr.write(line)
+        return True
+    if not _takes(fd):
+        return False
+    os.write(fd, line.encode(errors="backslashreplace"))
+    return True
 
 
 def journal_record(fields: Mapping[str, str]) -> bytes:
