@@ -32,7 +32,6 @@ from oompolicy.daemon.start import (
 )
 from oompolicy.errors import BackendError, OompolicyError
 
-NOT_YET = ("kill",)
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
 
@@ -60,7 +59,7 @@ CLAIMS = (
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "hook", "oom_score_adj", "dry_run", *NOT_YET]),
+    type=click.Choice(["auto", "hook", "oom_score_adj", "kill", "dry_run"]),
     help="How the policy becomes force; default: the configuration's.",
 )
 @policy_options(default=None)
@@ -115,8 +114,9 @@ def run(
             scope=scope_path(scope) or config.scope,
             state_dir=state_dir or config.state_dir,
         )
-        if config.backend in NOT_YET:
-            raise BackendError(f"backend {config.backend}", "is not in this build yet", "use hook or oom_score_adj")
+        if config.backend == "kill" and (once or not config.rules):
+            why = "does nothing once: it waits for rules to fire" if once else "has no [[rule]] to go by"
+            raise BackendError("backend kill", why, "write rules (docs/rules.md), and run without --once")
         return _settings(config, parameters, compiled, shadowing)
 
     if be_ordinary():
@@ -143,6 +143,7 @@ def _settings(
         assign=config.assign,
         rules=config.rules,
         budget=config.budget,
+        protect=config.protect,
         compiled=compiled,
         shadowing=shadowing,
         command=(sys.executable, *sys.orig_argv[1:]),

@@ -61,16 +61,27 @@ class Pending(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
+class Keeper(Protocol):
+    """What was set for a time (backends/kill/changes.py)."""
+
+    def next_due_ms(self) -> int | None: ...  # noqa: D102
+    def undo_due(self, now_ms: int) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
 Act = Callable[[Order, int], Pending]  # the order, now_ms; may raise OompolicyError
 
 
 class RuleWatch:
     """clock_ns is a clock that only goes forward; what a look took is reckoned by it."""
 
-    def __init__(self, sensing: Sensing, judges: Judges, act: Act, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, sensing: Sensing, judges: Judges, act: Act, clock_ns: Callable[[], int], keeper: Keeper | None = None
+    ) -> None:
         self._sensing = sensing
         self._judges = judges
         self._act = act
+        self._keeper = keeper
         self._clock_ns = clock_ns
         self._poll = select.poll()
         self._pace = Pace()
@@ -92,9 +103,10 @@ class RuleWatch:
     @property
     def due_ms(self) -> int | None:
         """When to take a turn at the latest; None: not before something wakes."""
-        if not self._pending:
+        undo_ms = None if self._keeper is None else self._keeper.next_due_ms()
+        if not self._pending and undo_ms is None:
             return self._look_ms
-        return _first(self._look_ms, *(each.wake_at_ms for each in self._pending))
+        return _first(self._look_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
 
     def woken(self, fd: int, events: int, now_ms: int) -> None:
         """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
@@ -117,6 +129,8 @@ class RuleWatch:
 
     def turn(self, now_ms: int) -> None:
         """Do what is due."""
+        if self._keeper is not None:
+            self._keeper.undo_due(now_ms)
         if not self._pending and self._is_put_off(now_ms):
             return
         for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
@@ -130,6 +144,8 @@ class RuleWatch:
         for pending in self._pending:
             pending.close()
         self._pending = []
+        if self._keeper is not None:
+            self._keeper.close()
         self._sensing.close()
 
     def _is_put_off(self, now_ms: int) -> bool:

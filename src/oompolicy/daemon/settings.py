@@ -13,6 +13,7 @@ from typing import Literal
 
 from oompolicy.assign import Assignment
 from oompolicy.errors import ConfigError
+from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Budget, Rule
 
 _PIECE_BYTES = 1 << 16
@@ -38,6 +39,7 @@ class Settings:
     assign: tuple[Assignment, ...] = field(default=(), repr=False)
     rules: tuple[Rule, ...] = field(default=(), repr=False)
     budget: Budget | None = None
+    protect: Protect | None = None
     compiled: bool | None = None
     shadowing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from oompolicy.backends.backend import Backend, TakeSnapshot
 from oompolicy.compiler.checked import checked
+from oompolicy.daemon.acting import acting_for
 from oompolicy.daemon.child_reload import ChildReload
 from oompolicy.daemon.judging import Judging, files_of
 from oompolicy.daemon.loop import Daemon
@@ -30,7 +31,7 @@ from oompolicy.errors import BackendError, OompolicyError, PrivilegeError
 from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
-from oompolicy.rules.judge import armed
+from oompolicy.rule_file import armed_rules
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
@@ -117,7 +118,7 @@ def _harden() -> None:
 
 def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     orders = orders_of(settings)
-    rules = _rule_watch(settings)
+    rules = _rule_watch(settings, orders.policy, snapshots(settings))
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
@@ -130,13 +131,18 @@ def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules)
 
 
-def _rule_watch(settings: Settings) -> RuleWatch | None:
+def _rule_watch(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> RuleWatch | None:
     if not settings.rules:
         return None
-    rules = [armed(rule) for rule in settings.rules]
+    rules = armed_rules(settings.rules)
     machine, cgroup, has_cgroups = files_of(rules)
     sensors = Sensors(Wanted(machine, cgroup, has_cgroups))
-    return RuleWatch(sensors, Judging(rules, settings.budget), said_only, time.monotonic_ns)
+    judging = Judging(rules, settings.budget)
+    if os.geteuid() != 0:
+        log("not root: what rules order is only said")
+        return RuleWatch(sensors, judging, said_only, time.monotonic_ns)
+    acting = acting_for(settings, policy, take_snapshot)
+    return RuleWatch(sensors, judging, acting, time.monotonic_ns, acting)
 
 
 def orders_of(settings: Settings) -> Orders:

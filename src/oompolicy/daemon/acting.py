@@ -1,0 +1,89 @@
+"""The orders of rules carried out: the backend kill, made from settings.
+
+Belongs here: which policy chooses for which rule, the snapshot an order is carried out on, the helper. Must not know:
+when an order is given, the steps of an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from oompolicy.assign import assigned
+from oompolicy.backends.backend import TakeSnapshot
+from oompolicy.backends.kill.actions import Actions, Terms
+from oompolicy.backends.kill.changes import Changes
+from oompolicy.backends.kill.ground import Ground
+from oompolicy.backends.kill.helper import Helper
+from oompolicy.backends.kill.pending import Pending
+from oompolicy.backends.oom_score_adj.journal import boot_id
+from oompolicy.compiler.checked import checked
+from oompolicy.daemon.settings import Settings
+from oompolicy.policy.api import Policy
+from oompolicy.policy_file import load_policy
+from oompolicy.policy_limit import call_limit
+from oompolicy.rules.protect import Protect
+from oompolicy.rules.rule import Order, Other
+from oompolicy.service.log import log
+from oompolicy.sources.cgroup_mount import find_memory_hierarchy
+from oompolicy.sources.oomd_preference import read_preferences
+
+
+class Acting:
+    """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
+
+    def __init__(self, actions: Actions, take_snapshot: TakeSnapshot, settings: Settings) -> None:
+        self._actions = actions
+        self._take_snapshot = take_snapshot
+        self._assign = settings.assign
+
+    def __call__(self, order: Order, now_ms: int) -> Pending:
+        """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
+        return self._actions.begin(order, assigned(self._take_snapshot(), self._assign), now_ms)
+
+    def next_due_ms(self) -> int | None:
+        """When something is to be undone."""
+        return self._actions.next_due_ms()
+
+    def undo_due(self, now_ms: int) -> None:
+        """Undo it."""
+        self._actions.undo_due(now_ms)
+
+    def close(self) -> None:
+        """Undo all that is set, and let go."""
+        for line in self._actions.put_back():
+            log(line)
+        self._actions.close()
+
+
+def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> Acting:
+    """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
+    hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
+    own = {
+        rule.name: checked(load_policy(rule.policy).with_parameters(dict(rule.params)))
+        for rule in settings.rules
+        if rule.policy is not None
+    }
+    actions = Actions(
+        Ground(None, False, lambda line: None)
+        if hierarchy is None
+        else Ground(hierarchy.directory, hierarchy.version == "v1", hierarchy.path_of),
+        Terms(own, policy, settings.protect or Protect(), call_limit()),
+        log,
+        None if hierarchy is None else Changes(hierarchy.directory, settings.state_dir, boot_id()),
+        Helper() if _needs_helper(settings) else None,
+        None if hierarchy is None else partial(read_preferences, hierarchy),
+    )
+    _say(actions.start())
+    return Acting(actions, take_snapshot, settings)
+
+
+def _needs_helper(settings: Settings) -> bool:
+    """Does any rule run a command? A process that nobody needs is not forked."""
+    return any(rule.pre_kill or rule.notify or rule.action in (Other.RESTART, Other.NOTIFY) for rule in settings.rules)
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        log(line)
