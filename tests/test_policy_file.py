@@ -67,7 +67,7 @@ def test_what_a_file_raises_shows_its_line(folder: Path) -> None:
 
 
 def test_a_file_that_loops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oompolicy.policy_file.call_limit", lambda: policy_limit.call_limit(0.05))
+    monkeypatch.setattr("oompolicy.python_file.call_limit", lambda: policy_limit.call_limit(0.05))
     assert "does it loop?" in refused(written(folder, "while True:\n    pass\n")).why
 
 

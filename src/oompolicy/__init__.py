@@ -1,6 +1,6 @@
 """oompolicy: choose who dies when Linux runs out of memory.
 
-Belongs here: the names a policy file imports. Must not know: sources, backends, the command line.
+Belongs here: the names that a file of policies or rules imports. Must not know: sources, backends, the command line.
 """
 
 from oompolicy.policy import (
@@ -15,6 +15,21 @@ from oompolicy.policy import (
     policy,
     policy_function,
 )
+from oompolicy.rules.python_rule import Now, PythonRule, rule
 
-__all__ = ["DEFER", "KILL", "SPARE", "Memcg", "OomControl", "Policy", "Task", "Verdict", "policy", "policy_function"]
+__all__ = [
+    "DEFER",
+    "KILL",
+    "SPARE",
+    "Memcg",
+    "Now",
+    "OomControl",
+    "Policy",
+    "PythonRule",
+    "Task",
+    "Verdict",
+    "policy",
+    "policy_function",
+    "rule",
+]
 __version__ = "0.1.0"

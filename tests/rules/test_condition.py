@@ -149,3 +149,25 @@ def test_a_cgroup_against_its_limits(text: str, holds: bool) -> None:
 def test_a_cgroup_that_is_gone_is_not_known() -> None:
     (answer,) = answers("cgroup.current_mib >= 0", [readings(0)], "/gone")
     assert (answer.holds, answer.unknown) == (False, ("cgroup.current_mib",))
+
+
+@given(st.lists(st.tuples(st.integers(1, 3000) | st.just(GAP_MS + 1), st.booleans()), max_size=30), st.integers(1, 9))
+def test_lasting_is_having_been_true_at_every_look_of_the_span(steps: list[tuple[int, bool]], span_s: int) -> None:
+    series, now = [], 0
+    for step_ms, is_low in steps:
+        now += step_ms
+        series.append((now, is_low))
+    found = answers(
+        f"lasts(mem_available_percent < 5, {span_s})",
+        [readings(at, machine(100 if is_low else 9000)) for at, is_low in series],
+    )
+    for place, answer in enumerate(found):
+        begins = place
+        while (
+            begins >= 0
+            and series[begins][1]
+            and (begins == place or series[begins + 1][0] - series[begins][0] <= GAP_MS)
+        ):
+            begins -= 1
+        has_lasted = begins < place and series[place][0] - series[begins + 1][0] >= span_s * 1000
+        assert answer.holds is has_lasted

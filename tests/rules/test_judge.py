@@ -121,6 +121,20 @@ def test_scopes_that_are_apart_do_not_wait_for_each_other() -> None:
     assert bench.fired(1, FINE, cgroup("/a"), cgroup("/b"), cgroup("/ab")) == ["any /ab"]
 
 
+def test_of_many_scopes_short_of_the_same_memory_the_largest_is_first_and_alone() -> None:
+    """Else each would lose somebody for one shortage of the machine."""
+    rule = Rule("big", f"{SHORT} and {BIG}", ("/*",), cooldown_ms=0)
+    bench = Bench([rule, Rule("own", BIG, ("/d",))])
+    tree = (cgroup("/a", 60), cgroup("/b", 90), cgroup("/c", 70), cgroup("/d", 1))
+    (order,) = bench.look(0, LOW, *tree).orders
+    assert order.scope == "/b"
+    assert bench.fired(1, LOW, *tree) == []
+    bench.end(order, 2)
+    assert bench.fired(3, FINE, *tree[:3], cgroup("/d", 99)) == ["own /d"]
+    # What /d is busy with is the machine's memory too.
+    assert bench.fired(4, LOW, *tree) == []
+
+
 def test_what_had_lasted_must_last_anew_after_the_kill() -> None:
     bench = Bench([Rule("low", f"lasts({SHORT}, 2)", cooldown_ms=0)])
     assert bench.look(0).look_at_ms == 2000
@@ -207,6 +221,14 @@ def test_what_is_not_known_is_told_once_for_all_scopes() -> None:
     for at in (0, 1):
         bench.look(at, FINE, cgroup("/a"), cgroup("/b"))
     assert bench.notes == ["rule any: cgroup.psi.io.full.avg10 is not known of /a (and maybe others): not true"]
+
+
+def test_what_was_told_of_a_scope_that_is_gone_is_forgotten() -> None:
+    bench = Bench([Rule("any", BIG, ("/*",), budget=Budget(0, 1000))])
+    for number in range(5):
+        bench.look(number, FINE, cgroup(f"/{number}"))
+    assert len(bench.notes) == 5
+    assert bench.state.told == {("budget", "any", "/4")}
 
 
 def test_a_rule_changed_by_a_reload_starts_anew_but_keeps_what_it_has_spent() -> None:

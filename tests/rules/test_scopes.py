@@ -26,6 +26,9 @@ from oompolicy.rules.scopes import in_scope, matches, overlap
         ("/a/[]]", "/a/]", True),
         ("/a/[", "/a/[", True),
         ("/a/[^b]", "/a/^", True),
+        ("/a/[!]", "/a/[!]", True),
+        ("/a/[z-a]", "/a/[z-a]", True),
+        ("/a/[a-c]", "/a/b", True),
         ("/a.b", "/aXb", False),
         ("/a*", "/a\nb", True),
         ("/a*", "/a\udcff", True),
@@ -38,7 +41,7 @@ def test_a_pattern(pattern: str, path: str, is_match: bool) -> None:
     assert matches(pattern, path) is is_match
 
 
-@given(st.text(alphabet="a/*?[]!^-\\&~|.(", max_size=12), st.text(alphabet="a/b", max_size=6))
+@given(st.text(alphabet="abz/*?[]!^-\\&~|.(", max_size=12), st.text(alphabet="a/b", max_size=6))
 def test_any_pattern_is_a_pattern(pattern: str, path: str) -> None:
     matches(pattern, path)
 

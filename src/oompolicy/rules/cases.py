@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from oompolicy.rules.condition import Memory
+from oompolicy.rules.look import MACHINE
 from oompolicy.rules.rule import Kill, Other, Outcome, Rule
 
 # An executor that never answers must not hold up all rules: so long after the rule's own limits.
@@ -71,7 +72,8 @@ class Case:
     """What is remembered of one rule in one scope.
 
     text: the condition that memory is of. until_ms: when the phase's time is up. spent_ms: when each kill was ordered
-    that its budget still counts. ordered_ms: when the order that is being carried out was given.
+    that its budget still counts. ordered_ms: when the order that is being carried out was given, and concerns: about
+    whose memory, a cgroup's path or "/".
     """
 
     text: str
@@ -80,6 +82,7 @@ class Case:
     until_ms: int = 0
     spent_ms: tuple[int, ...] = ()
     ordered_ms: int = 0
+    concerns: str = MACHINE
 
     def after(self, signal: Signal, rule: Rule, now_ms: int) -> Case:
         """The case after a signal; the same one where that changes nothing."""

@@ -59,13 +59,14 @@ class Answer:
     """Is it true, and why, in words with numbers (empty where it is not).
 
     unknown: the fields that could not be read. due_ms: when something that lasts will have lasted long enough, if
-    nothing changes till then.
+    nothing changes till then. faults: what went wrong in a function (python_rule.py).
     """
 
     holds: bool
     why: str = ""
     unknown: tuple[str, ...] = ()
     due_ms: int | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The fields of a condition: name, unit, meaning, the file it comes from, and how it is taken from readings; one table.
 
-Belongs here: the table; docs/rules.md, the parser's messages and the sensors are made from it. Must not know: how a
-condition is written or judged, how a file is read.
+Belongs here: the table; docs/conditions.md, the parser's messages and the sensors are made from it. Must not know: how
+a condition is written or judged, how a file is read.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _psi_fields(base: _Base) -> Iterator[Field]:
             for average in AVERAGES:
                 doc = f"The share of the last {average[3:]} seconds in which {waited[kind]} for {resource}."
                 yield Field(f"{name}.{average}", Unit.PERCENT, doc, files, _average(base, psi, average), psi=psi)
-            doc = f"The same share since the look before, {resource} {kind}: it does not lag as the averages do."
+            doc = f"The same since the look before, which does not lag: {waited[kind]} for {resource}."
             yield Field(f"{name}.now", Unit.PERCENT, doc, files, _share_now(base, psi), over_time=True, psi=psi)
 
 

@@ -1,7 +1,8 @@
 """The judgement: which rule fires for which scope now, pure: (state, readings, now) -> (state, orders).
 
-Belongs here: whose turn it is (the file's order, the child before its parent), that nobody is ordered to die for memory
-that is just coming back, cooldowns and budgets. Must not know: what is true of a condition, who carries an order out.
+Belongs here: whose turn it is (the file's order, the deepest and largest scope), that nobody is ordered to die for
+memory that is just coming back, cooldowns and budgets. Must not know: what is true of a condition, who carries an
+order out.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ from oompolicy.rules.cases import (
     touches_memory,
 )
 from oompolicy.rules.condition import Answer, Condition, Memory
+from oompolicy.rules.fields import Field
 from oompolicy.rules.look import MACHINE, Look
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome, Rule
-from oompolicy.rules.scopes import deepest_first, overlap
+from oompolicy.rules.scopes import depth, overlap
 from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import Sensors, Watch, together, watches
 
 # What is told from two looks is told from two that are at least so far apart.
 APART_MS: Final = 500
+
+
+# A function may have a new fault at every look: so many different ones are told.
+MOST_FAULTS: Final = 10
 
 
 class Test(Protocol):
@@ -38,6 +44,10 @@ class Test(Protocol):
     @property
     def text(self) -> str:
         """What was written; another text is another test."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What it reads, so that nothing else need be."""
 
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         """What is true now, and what to remember."""
@@ -53,6 +63,10 @@ class Armed:
     rule: Rule
     test: Test
 
+    def concerns(self, scope: str) -> str:
+        """Whose memory it is about when it fires for a scope: who reads anything of the machine's is about that."""
+        return scope if all(field.is_of_cgroup for field in self.test.fields) else MACHINE
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -63,6 +77,10 @@ class _Written:
     @property
     def text(self) -> str:
         return self.condition.text
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return self.condition.fields
 
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         return self.condition.judge(look, memory)
@@ -172,6 +190,8 @@ class _Judge:
             elif answer.due_ms is not None:
                 self._look_at_ms.append(answer.due_ms)
         # After all have been judged: what lasts is remembered of each look, whoever wins.
+        places = {each.rule.name: place for place, each in enumerate(self._rules)}
+        firing.sort(key=lambda each: (places[each[0].rule.name], *_precedence(each[1], readings)))
         orders = tuple(order for each in firing if (order := self._order(*each)) is not None)
         self._forget({(rule.rule.name, scope) for rule, scope in turns})
         self._look_at_ms += [case.until_ms for case in self._cases.values() if case.phase is not Phase.WATCHING]
@@ -180,7 +200,7 @@ class _Judge:
 
     def _turns(self, scopes: Scopes) -> Iterator[tuple[Armed, str]]:
         for rule in self._rules:
-            for scope in deepest_first(scopes.get(rule.rule.name, ())):
+            for scope in scopes.get(rule.rule.name, ()):
                 yield rule, scope
 
     def _let_time_pass(self) -> None:
@@ -213,6 +233,9 @@ class _Judge:
             self._tell_once(
                 ("unknown", rule.rule.name, name), f"rule {rule.rule.name}: {name} is not known of {where}: not true"
             )
+        told = sum(what[:2] == ("fault", rule.rule.name) for what in self._told)
+        for fault in answer.faults[: max(MOST_FAULTS - told, 0)]:
+            self._tell_once(("fault", rule.rule.name, fault), f"rule {rule.rule.name}: {fault}: not true")
         return answer
 
     def _order(self, rule: Armed, scope: str, why: str) -> Order | None:
@@ -221,12 +244,12 @@ class _Judge:
         case = self._cases[key]
         if case.phase is not Phase.WATCHING:
             return None
-        if touches_memory(rule.rule) and self._is_busy(scope):
+        if touches_memory(rule.rule) and self._is_busy(rule.concerns(scope)):
             return None
         if spends(rule.rule) and not self._can_afford(rule.rule, key, case):
             return None
         signal = Signal.SAID if is_merely_said(rule.rule) else Signal.FIRED
-        after = case.after(signal, rule.rule, self._now_ms)
+        after = replace(case.after(signal, rule.rule, self._now_ms), concerns=rule.concerns(scope))
         if spends(rule.rule):
             after = replace(after, spent_ms=(*after.spent_ms, self._now_ms))
             self._spent_ms = (*self._spent_ms, self._now_ms)
@@ -234,8 +257,12 @@ class _Judge:
         self._cases[key] = after
         return Order(rule.rule, scope, why)
 
-    def _is_busy(self, scope: str) -> bool:
-        return any(case.phase in BUSY and overlap(scope, key[1]) for key, case in self._cases.items())
+    def _is_busy(self, concerns: str) -> bool:
+        """Is an order about that memory, or one about memory in its scope, being carried out?"""
+        return any(
+            case.phase in BUSY and (overlap(concerns, case.concerns) or overlap(concerns, scope))
+            for (_, scope), case in self._cases.items()
+        )
 
     def _can_afford(self, rule: Rule, key: Key, case: Case) -> bool:
         for budget, spent_ms, told in (
@@ -267,11 +294,21 @@ class _Judge:
             else:
                 self._cases[key] = replace(case, memory=Memory())
         names = {each.rule.name for each in self._rules}
-        self._told = {what for what in self._told if len(what) == 1 or what[1] in names}
+        self._told = {
+            what
+            for what in self._told
+            if len(what) == 1 or (what[1] in names and (what[0] != "budget" or what[1:] in self._cases))
+        }
 
 
 def _look(recent: tuple[Readings, ...], scope: str) -> Look:
     return Look(recent[-1], scope, recent[0] if len(recent) > 1 else None)
+
+
+def _precedence(scope: str, readings: Readings) -> tuple[int, int, str]:
+    """Of one rule's scopes: the deepest first, and of these the largest."""
+    found = readings.cgroups.get(scope)
+    return -depth(scope), -((found and found.current_bytes) or 0), scope
 
 
 def _recent(recent: tuple[Readings, ...], now: Readings) -> tuple[Readings, ...]:

@@ -5,6 +5,7 @@ Belongs here: paths and patterns for them. Must not know: where paths come from.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -78,5 +79,9 @@ def _piece(written: str) -> str:
         inside = written[1:-1]
         negated = inside.startswith("!")
         members = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
-        return f"(?!/)[{'^' if negated else ''}{members}]"
+        one_of = f"(?!/)[{'^' if negated else ''}{members}]"
+        # "[!]" and "[z-a]" are no sets: they mean themselves.
+        with contextlib.suppress(re.error):
+            re.compile(one_of)
+            return one_of
     return re.escape(written)

@@ -189,7 +189,7 @@ class _Parser:
                 raise self._no_such(found.func, "function", list(FUNCTIONS))
             case _:
                 what = self._source(found)
-                raise self._refused(found, f"{what} is not part of the language", "see docs/rules.md for what is")
+                raise self._refused(found, f"{what} is not part of the language", "see docs/conditions.md for what is")
 
     def _arithmetic(self, found: ast.BinOp) -> tuple[Number, Unit | None]:
         op = _ARITHMETIC.get(type(found.op))
@@ -295,7 +295,7 @@ class _Parser:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         last = [other for other in known if other.rpartition(".")[2] == name or other == f"cgroup.{name}"]
         nearest = [*last, *near]
-        hint = f"did you mean {nearest[0]}?" if nearest else f"see docs/rules.md for every {kind}"
+        hint = f"did you mean {nearest[0]}?" if nearest else f"see docs/conditions.md for every {kind}"
         return self._refused(found, f"there is no {kind} {name}", hint)
 
     def _not_python(self, error: SyntaxError) -> ConfigError:
