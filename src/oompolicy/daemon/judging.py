@@ -14,7 +14,6 @@ from oompolicy.rules.look import MACHINE
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Outcome
 from oompolicy.rules.scopes import in_scope
-from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import Sensors
 
 _MEMINFO: Final = "meminfo"
@@ -57,8 +56,9 @@ class Judging:
         return sensors(self._state, self._rules, self._scopes)
 
     def replace(self, rules: Sequence[Armed], overall: Budget | None) -> None:
-        """Other rules from now on; what is remembered of those that stay, stays."""
+        """Other rules from now on; what is remembered of those that stay, stays. Scopes are to be told anew."""
         self._rules, self._overall = tuple(rules), overall
+        self.set_paths(())
 
 
 def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bool]:
@@ -68,6 +68,6 @@ def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bo
     has_cgroups = False
     for each in rules:
         has_cgroups |= any(glob != MACHINE for glob in each.rule.scope)
-        for field in parse_condition(each.rule.when).fields:
+        for field in each.test.fields:
             (cgroup if field.is_of_cgroup else machine).update(field.files)
     return frozenset(machine - {_MEMINFO}), frozenset(cgroup), has_cgroups

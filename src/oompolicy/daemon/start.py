@@ -13,7 +13,7 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -30,7 +30,8 @@ from oompolicy.errors import BackendError, OompolicyError, PrivilegeError
 from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
-from oompolicy.rules.judge import armed
+from oompolicy.rule_file import armed_rules
+from oompolicy.rules.judge import Armed
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
@@ -117,7 +118,8 @@ def _harden() -> None:
 
 def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     orders = orders_of(settings)
-    rules = _rule_watch(settings)
+    judging = Judging(orders.rules, orders.budget)
+    rules = RuleWatch(_sensors(orders.rules), judging, said_only, time.monotonic_ns)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
@@ -127,21 +129,17 @@ def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
         return orders_of(new)
 
     take_snapshot = live_snapshot if backend is None else snapshots(settings)
-    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules)
+    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules, _sensors)
 
 
-def _rule_watch(settings: Settings) -> RuleWatch | None:
-    if not settings.rules:
-        return None
-    rules = [armed(rule) for rule in settings.rules]
-    machine, cgroup, has_cgroups = files_of(rules)
-    sensors = Sensors(Wanted(machine, cgroup, has_cgroups))
-    return RuleWatch(sensors, Judging(rules, settings.budget), said_only, time.monotonic_ns)
+def _sensors(rules: Sequence[Armed]) -> Sensors:
+    return Sensors(Wanted(*files_of(rules)))
 
 
 def orders_of(settings: Settings) -> Orders:
-    """What may change while it runs. Raises PolicyError."""
-    return Orders(policy_of(settings), settings.assign, settings.interval_ms, call_limit())
+    """What may change while it runs. Raises OompolicyError where a policy or a rule does not load."""
+    rules = armed_rules(settings.rules)
+    return Orders(policy_of(settings), settings.assign, settings.interval_ms, call_limit(), rules, settings.budget)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -15,6 +15,8 @@ from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, S
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.rules.judge import Armed
+from oompolicy.rules.rule import Budget
 from oompolicy.service.log import log
 
 
@@ -26,6 +28,8 @@ class Orders:
     assign: tuple[Assignment, ...]
     interval_ms: int
     limit: CallLimit
+    rules: tuple[Armed, ...] = ()
+    budget: Budget | None = None  # of all rules together
 
 
 class Upkeep:
