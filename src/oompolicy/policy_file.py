@@ -29,7 +29,7 @@ def load_policy(name: str, parameters: Iterable[str] = ()) -> Policy:
 
 def _built_in(name: str) -> Policy:
     if name not in BUILT_IN:
-        import difflib  # only for what is said of a mistake
+        import difflib  # only for what is said of a mistake: a daemon does not load it
 
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(BUILT_IN)}, or name a file: ./{name}.py"

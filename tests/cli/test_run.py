@@ -40,10 +40,11 @@ def test_json_goes_with_once(run_command: Run) -> None:
     assert "--json goes with --once" in done.err
 
 
-def test_what_is_not_built_yet_is_refused(run_command: Run) -> None:
-    done = run_command("run", "--backend", "kill")
+@pytest.mark.parametrize(("option", "why"), [((), "has no [[rule]] to go by"), (("--once",), "does nothing once")])
+def test_killing_by_rules_takes_rules_and_time(run_command: Run, option: tuple[str, ...], why: str) -> None:
+    done = run_command("run", "--backend", "kill", *option)
     assert done.status == 1
-    assert done.err == "oompolicy: backend kill: is not in this build yet: use hook or oom_score_adj\n"
+    assert done.err.startswith(f"oompolicy: backend kill: {why}")
 
 
 @pytest.mark.parametrize("option", ["--compiled", "--published", "--shadow=newest_first"])

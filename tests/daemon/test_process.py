@@ -186,6 +186,10 @@ def test_rules_of_the_configuration_are_watched(trusted_folder: Path) -> None:
     path = configured(trusted_folder, ALWAYS)
     with running([sys.executable, "-m", "oompolicy", "run", "--config", str(path)]) as daemon:
         assert "would nothing" in daemon.until("rule always, the machine: mem_available_percent")
+        configured(trusted_folder, ALWAYS.replace("always", "other"))
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.until("reloaded")
+        daemon.until("rule other, the machine: mem_available_percent")
         daemon.stop()
 
 

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from oompolicy.assign import assigned
-from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import Ground
@@ -27,20 +26,25 @@ from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Order, Other
 from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
+from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.oomd_preference import read_preferences
 
 
 class Acting:
     """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
 
-    def __init__(self, actions: Actions, take_snapshot: TakeSnapshot, settings: Settings) -> None:
+    def __init__(self, actions: Actions, settings: Settings) -> None:
         self._actions = actions
-        self._take_snapshot = take_snapshot
         self._assign = settings.assign
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
-        return self._actions.begin(order, assigned(self._take_snapshot(), self._assign), now_ms)
+        return self._actions.begin(order, assigned(live_snapshot(), self._assign), now_ms)
+
+    def obey(self, settings: Settings, policy: Policy) -> None:
+        """Other terms from the next order on. Raises OompolicyError, and the old ones stay."""
+        self._actions.terms = _terms(settings, policy)
+        self._assign = settings.assign
 
     def next_due_ms(self) -> int | None:
         """When something is to be undone."""
@@ -57,26 +61,31 @@ class Acting:
         self._actions.close()
 
 
-def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> Acting:
+def acting_for(settings: Settings, policy: Policy) -> Acting:
     """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
+    terms = _terms(settings, policy)
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
-    own = {
-        rule.name: checked(load_policy(rule.policy).with_parameters(dict(rule.params)))
-        for rule in settings.rules
-        if rule.policy is not None
-    }
     actions = Actions(
         Ground(None, False, lambda line: None)
         if hierarchy is None
         else Ground(hierarchy.directory, hierarchy.version == "v1", hierarchy.path_of),
-        Terms(own, policy, settings.protect or Protect(), call_limit()),
+        terms,
         log,
         None if hierarchy is None else Changes(hierarchy.directory, settings.state_dir, boot_id()),
         Helper() if _needs_helper(settings) else None,
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
-    return Acting(actions, take_snapshot, settings)
+    return Acting(actions, settings)
+
+
+def _terms(settings: Settings, policy: Policy) -> Terms:
+    own = {
+        rule.name: checked(load_policy(rule.policy).with_parameters(dict(rule.params)))
+        for rule in settings.rules
+        if rule.policy is not None
+    }
+    return Terms(own, policy, settings.protect or Protect(), call_limit())
 
 
 def _needs_helper(settings: Settings) -> bool:

@@ -56,8 +56,9 @@ class Judging:
         return sensors(self._state, self._rules, self._scopes)
 
     def replace(self, rules: Sequence[Armed], overall: Budget | None) -> None:
-        """Other rules from now on; what is remembered of those that stay, stays."""
+        """Other rules from now on; what is remembered of those that stay, stays. Scopes are to be told anew."""
         self._rules, self._overall = tuple(rules), overall
+        self.set_paths(())
 
 
 def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bool]:

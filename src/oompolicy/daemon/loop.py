@@ -8,15 +8,16 @@ from __future__ import annotations
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from oompolicy.backends.backend import Backend, TakeSnapshot
 from oompolicy.daemon.reload import Reload, Reloading, at_once
-from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
 from oompolicy.daemon.upkeep import Orders, Upkeep
 from oompolicy.errors import OompolicyError
+from oompolicy.rules.judge import Armed
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
 
@@ -27,7 +28,8 @@ _WATCHDOG_SHARE: Final = 2
 class Daemon:
     """A policy kept in force by a backend, and rules watched over, until a signal says to stop.
 
-    reload gives new orders on SIGHUP; where it raises, the old ones stay. Without a backend there are rules alone.
+    reload gives new orders on SIGHUP; where it raises, the old ones stay. Without a backend there are rules alone;
+    open_sensing opens what other rules read.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Daemon:
         orders: Orders,
         reload: Callable[[], Orders] | Reload,
         rules: RuleWatch | None = None,
+        open_sensing: Callable[[Sequence[Armed]], Sensing] | None = None,
     ) -> None:
         self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders)
         self._rules = rules
+        self._open_sensing = open_sensing
         self._reload = reload if isinstance(reload, Reload) else at_once(reload)
         self._reloading: Reloading | None = None
         self._notify = Notify()
@@ -142,6 +146,8 @@ class Daemon:
         assert self._reloading is not None
         try:
             orders = self._reloading.take(now_ms())
+            if orders is not None and self._rules is not None and self._open_sensing is not None:
+                self._rules.obey(orders.rules, orders.budget, self._open_sensing(orders.rules), now_ms())
         except OompolicyError as error:
             self._end_reload()
             self._refuse(error)

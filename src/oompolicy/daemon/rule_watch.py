@@ -7,15 +7,15 @@ condition (rules/), where readings come from (sources/), how an order is carried
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
-from oompolicy.rules.judge import Judgement
+from oompolicy.rules.judge import Armed, Judgement
 from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
 from oompolicy.rules.readings import Readings
-from oompolicy.rules.rule import Order, Outcome
+from oompolicy.rules.rule import Budget, Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
 from oompolicy.service.log import log
 
@@ -49,6 +49,7 @@ class Judges(Protocol):
     def looked(self, readings: Readings) -> Judgement: ...  # noqa: D102
     def ended(self, outcome: Outcome, now_ms: int) -> Judgement: ...  # noqa: D102
     def sensors(self) -> Sensors: ...  # noqa: D102
+    def replace(self, rules: Sequence[Armed], overall: Budget | None) -> None: ...  # noqa: D102
 
 
 class Pending(Protocol):
@@ -99,6 +100,16 @@ class RuleWatch:
         self._poll = poll
         self._sensing.register(poll)
         self._say(self._sensing.notes)
+
+    def obey(self, rules: Sequence[Armed], overall: Budget | None, sensing: Sensing, now_ms: int) -> None:
+        """Other rules from now on, and what they read; orders under way go on."""
+        self._sensing.close()
+        self._sensing = sensing
+        self._judges.replace(rules, overall)
+        self._generation = -1
+        self._level = None
+        self._look_ms = self._full_ms = now_ms
+        self.start(self._poll)
 
     @property
     def due_ms(self) -> int | None:

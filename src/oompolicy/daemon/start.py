@@ -13,7 +13,7 @@ import marshal
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -32,6 +32,7 @@ from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.rule_file import armed_rules
+from oompolicy.rules.judge import Armed
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
@@ -118,36 +119,34 @@ def _harden() -> None:
 
 def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     orders = orders_of(settings)
-    rules = _rule_watch(settings, orders.policy, snapshots(settings))
+    judging = Judging(orders.rules, orders.budget)
+    sensors = _sensors(orders.rules)
+    is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
+    acting = None if is_said_only else acting_for(settings, orders.policy)
+    rules = RuleWatch(sensors, judging, acting or said_only, time.monotonic_ns, acting)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
         for name in FIXED:
             if getattr(new, name) != getattr(settings, name):
                 log(f"{name} counts from the next start")
-        return orders_of(new)
+        found = orders_of(new)
+        if acting is not None:
+            acting.obey(new, found.policy)
+        return found
 
     take_snapshot = live_snapshot if backend is None else snapshots(settings)
-    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules)
+    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules, _sensors)
 
 
-def _rule_watch(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> RuleWatch | None:
-    if not settings.rules:
-        return None
-    rules = armed_rules(settings.rules)
-    machine, cgroup, has_cgroups = files_of(rules)
-    sensors = Sensors(Wanted(machine, cgroup, has_cgroups))
-    judging = Judging(rules, settings.budget)
-    if os.geteuid() != 0:
-        log("not root: what rules order is only said")
-        return RuleWatch(sensors, judging, said_only, time.monotonic_ns)
-    acting = acting_for(settings, policy, take_snapshot)
-    return RuleWatch(sensors, judging, acting, time.monotonic_ns, acting)
+def _sensors(rules: Sequence[Armed]) -> Sensors:
+    return Sensors(Wanted(*files_of(rules)))
 
 
 def orders_of(settings: Settings) -> Orders:
-    """What may change while it runs. Raises PolicyError."""
-    return Orders(policy_of(settings), settings.assign, settings.interval_ms, call_limit())
+    """What may change while it runs. Raises OompolicyError where a policy or a rule does not load."""
+    rules = armed_rules(settings.rules)
+    return Orders(policy_of(settings), settings.assign, settings.interval_ms, call_limit(), rules, settings.budget)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -16,6 +16,8 @@ from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.policy.scoring import Scoring
+from oompolicy.rules.judge import Armed
+from oompolicy.rules.rule import Budget
 from oompolicy.service.log import log
 
 
@@ -27,6 +29,8 @@ class Orders:
     assign: tuple[Assignment, ...]
     interval_ms: int
     limit: CallLimit
+    rules: tuple[Armed, ...] = ()
+    budget: Budget | None = None  # of all rules together
 
 
 class Upkeep:
