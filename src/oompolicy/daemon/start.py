@@ -119,7 +119,7 @@ def _harden() -> None:
 def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     orders = orders_of(settings)
     judging = Judging(orders.rules, orders.budget)
-    rules = RuleWatch(_sensors(orders.rules), judging, said_only, time.monotonic_ns)
+    rules = RuleWatch(_sensors(orders.rules), judging, said_only, time.thread_time_ns)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
