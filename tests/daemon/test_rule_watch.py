@@ -77,7 +77,7 @@ class World:
         return Doing(order, now_ms)
 
     def watch(self, *rules: Rule) -> RuleWatch:
-        watch = RuleWatch(self, Judging([armed(rule) for rule in rules]), self.act, lambda: self.now_ms * 1_000_000)
+        watch = RuleWatch(self, Judging([armed(rule) for rule in rules]), self.act, lambda: 0)
         watch.start(select.poll())
         return watch
 

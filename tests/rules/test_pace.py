@@ -71,6 +71,7 @@ def test_without_triggers_it_looks_by_the_clock() -> None:
 
 def test_a_costly_look_is_not_repeated_until_it_is_a_small_part_of_the_time() -> None:
     assert looks(Pace(), 9000, lambda now_ms: Seen(earliest_ms=0, took_ms=40)) == [0, 4000, 8000]
+    assert looks(Pace(), 9000, lambda now_ms: Seen(earliest_ms=0, took_ms=4000)) == [0, 5000]
     pace = told(told(Pace(), 0), 1)
     assert looks(pace, 900, lambda now_ms: Seen(took_ms=40), 1)[:3] == [1, 401, 801]
 

@@ -74,16 +74,16 @@ Act = Callable[[Order, int], Pending]  # the order, now_ms; may raise OompolicyE
 
 
 class RuleWatch:
-    """clock_ns is a clock that only goes forward; what a look took is reckoned by it."""
+    """cpu_ns is the time that this thread has been on a CPU; what a look took is reckoned by it."""
 
     def __init__(
-        self, sensing: Sensing, judges: Judges, act: Act, clock_ns: Callable[[], int], keeper: Keeper | None = None
+        self, sensing: Sensing, judges: Judges, act: Act, cpu_ns: Callable[[], int], keeper: Keeper | None = None
     ) -> None:
         self._sensing = sensing
         self._judges = judges
         self._act = act
         self._keeper = keeper
-        self._clock_ns = clock_ns
+        self._cpu_ns = cpu_ns
         self._poll = select.poll()
         self._pace = Pace()
         self._look_ms: int | None = 0
@@ -180,7 +180,7 @@ class RuleWatch:
         return True
 
     def _look(self, now_ms: int) -> None:
-        started_ns = self._clock_ns()
+        started_ns = self._cpu_ns()
         try:
             if self._generation != self._sensing.generation:
                 self._follow()
@@ -194,7 +194,7 @@ class RuleWatch:
             self._fail(error_in_words(error), now_ms)
             return
         self._aim(watching.level_ms, readings, now_ms)
-        took_ms = (self._clock_ns() - started_ns) / 1e6
+        took_ms = (self._cpu_ns() - started_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
         seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)

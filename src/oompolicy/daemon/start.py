@@ -123,7 +123,7 @@ def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
     acting = None if is_said_only else acting_for(settings, orders.policy)
-    rules = RuleWatch(sensors, judging, acting or said_only, time.monotonic_ns, acting)
+    rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)

@@ -37,9 +37,11 @@ SUSTAINED_EVERY_MS: Final = 50
 # Where the kernel tells of nothing (no PSI triggers granted), by the clock.
 BLIND_EVERY_MS: Final = 1_000
 
-# A look must not become the load: at most this part of the time is spent looking, when calm and when not.
+# A look must not become the load: at most this part of the time is spent looking, when calm and when not. What counts
+# is time on a CPU: a look that is long because the machine stalls, or because it was stopped, is to be followed soon.
 CALM_SHARE: Final = 100
 ALERT_SHARE: Final = 10
+RESTS_AT_MOST_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Seen:
 
     earliest_ms: how long until some rule can become true because memory or swap is used, at the fastest; None: never.
     due_ms: when a rule that waits for time to pass is to be judged. is_blind: something is wanted of which the kernel
-    does not tell. took_ms: what the look cost.
+    does not tell. took_ms: the time on a CPU that the look took.
     """
 
     earliest_ms: float | None = None
@@ -97,7 +99,7 @@ def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
         waits.append(max(seen.due_ms - now_ms, 0))
     if not waits:
         return pace, None
-    least = seen.took_ms * (ALERT_SHARE if is_alert or is_falling else CALM_SHARE)
+    least = min(seen.took_ms * (ALERT_SHARE if is_alert or is_falling else CALM_SHARE), RESTS_AT_MOST_MS)
     return pace, now_ms + round(max(min(waits), least, 1))
 
 
