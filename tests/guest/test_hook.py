@@ -192,9 +192,10 @@ class TestTheDaemon:
             assert part in told
 
     def test_a_second_one_is_refused_and_so_is_detaching(self, of_the_daemon: Proofs) -> None:
-        for status, said in (of_the_daemon["killed"]["second"], of_the_daemon["killed"]["refused"]):
-            assert status == 1
-            assert "a daemon has it" in said
+        status, said = of_the_daemon["killed"]["second"]
+        assert (status, "is at work there" in said) == (1, True), said
+        status, said = of_the_daemon["killed"]["refused"]
+        assert (status, "a daemon has it" in said) == (1, True), said
 
     def test_sigterm_detaches(self, of_the_daemon: Proofs) -> None:
         seen = of_the_daemon["killed"]
