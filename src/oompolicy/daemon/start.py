@@ -49,7 +49,11 @@ _ONCE_HINT: Final = "use --backend oom_score_adj or dry_run, or run without --on
 
 
 def exec_daemon(settings: Settings) -> NoReturn:
-    """Become the daemon's process: the same pid, without what the command line has loaded. Raises OSError."""
+    """Become the daemon's process: the same pid, without what the command line has loaded.
+
+    Where this user may not execute the interpreter again, the daemon is this process, only larger. Raises what
+    run_daemon() raises then.
+    """
     if settings.backend == "kill":
         snapshots(settings)  # here, so that a lean process is not the larger for it until it kills
     path = [entry for entry in sys.path if entry]
@@ -57,7 +61,13 @@ def exec_daemon(settings: Settings) -> NoReturn:
     os.write(fd, marshal.dumps((path, packed(settings))))
     boot = str(Path(__file__).with_name("boot.py"))
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-I", "-S", boot, str(fd)])  # noqa: S606 - ourselves
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", boot, str(fd)])  # noqa: S606 - ourselves
+    except OSError as error:
+        os.close(fd)
+        log(f"{sys.executable}: {error.strerror}: the daemon keeps what the command line has loaded")
+    run_daemon(settings)
+    sys.exit(0)
 
 
 def main(data: bytes) -> NoReturn:
