@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from oompolicy.compiler import ir
 from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import translate
 from oompolicy.compiler.passes import PASSES
+from oompolicy.compiler.well_formed import check
 from oompolicy.errors import CompileError
 
 FOLDER: Final = Path(__file__).parent / "cases"
@@ -87,7 +87,7 @@ def now(case: Case) -> Case:
     program = translation.program
     for name in case.passes:
         program = PASSES[name](program)
-        ir.check(program)
+        check(program)
     out = {"ir": str(program)}
     if translation.unreachable:
         out["unreachable"] = "\n".join(map(str, translation.unreachable))

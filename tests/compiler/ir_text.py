@@ -38,9 +38,9 @@ from oompolicy.compiler.ir import (
     Unary,
     UnaryOp,
     Value,
-    check,
 )
 from oompolicy.compiler.subset import BY_NAME, FieldKind
+from oompolicy.compiler.well_formed import check
 
 GIVES = {FieldKind.MEMCG: Kind.MEMCG, FieldKind.TASK: Kind.TASK}
 

@@ -40,9 +40,9 @@ from oompolicy.compiler.ir import (
     Unary,
     UnaryOp,
     Value,
-    check,
 )
 from oompolicy.compiler.passes import PASSES
+from oompolicy.compiler.well_formed import check
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bpf_here")]

@@ -17,8 +17,9 @@ from compiler.random_ir import random_program
 from oompolicy.bpf.errors import VerifierError
 from oompolicy.compiler.emit import emit
 from oompolicy.compiler.interp import Answer, run
-from oompolicy.compiler.ir import MalformedError, Program, check
+from oompolicy.compiler.ir import Program
 from oompolicy.compiler.passes import PASSES, optimized
+from oompolicy.compiler.well_formed import MalformedError, check
 
 CASES = int(os.environ.get("OOMPOLICY_DIFFERENTIAL_CASES", "2000"))
 SEED = int(os.environ.get("OOMPOLICY_DIFFERENTIAL_SEED", "0")) or random.randrange(1, 1 << 32)

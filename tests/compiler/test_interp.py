@@ -24,7 +24,6 @@ from oompolicy.compiler.ir import (
     Guard,
     Jump,
     Kind,
-    MalformedError,
     Operand,
     Place,
     Program,
@@ -36,6 +35,7 @@ from oompolicy.compiler.ir import (
     UnaryOp,
     Value,
 )
+from oompolicy.compiler.well_formed import MalformedError
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 
 HERE = Place("policy.py", 7, 12)

@@ -11,6 +11,7 @@ from oompolicy.compiler import ir
 from oompolicy.compiler.examples import module_of, policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.subset import ACCEPTED, FIELDS, REFUSED, Accepted, Field, FieldKind
+from oompolicy.compiler.well_formed import check
 from oompolicy.errors import CompileError
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy import Policy
@@ -25,13 +26,13 @@ def built_in(name: str) -> Policy:
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_policy_compiles(name: str) -> None:
     program = compile_to_ir(built_in(name))
-    ir.check(program)
+    check(program)
     assert program.name == name
 
 
 @pytest.mark.parametrize("construct", ACCEPTED, ids=lambda construct: construct.name)
 def test_what_is_accepted_compiles(construct: Accepted) -> None:
-    ir.check(compile_to_ir(policy_of(module_of(construct.example))))
+    check(compile_to_ir(policy_of(module_of(construct.example))))
 
 
 @pytest.mark.parametrize("name", [name for name, refused in REFUSED.items() if refused.example])

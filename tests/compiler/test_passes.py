@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from compiler.ir_text import program_of, shown
-from oompolicy.compiler.ir import check
 from oompolicy.compiler.passes import PASSES, optimized
+from oompolicy.compiler.well_formed import check
 
 
 def after(name: str, text: str) -> str:

@@ -32,10 +32,5 @@ def test_a_task(found: Task, why: str | None) -> None:
     assert PROTECT.why_not(found) == why
 
 
-def test_a_cgroup_is_not_killed_whole_for_what_is_protected_below_it() -> None:
-    below = ("/system.slice/cron.service", "/system.slice/sshd.service", "/batch")
-    assert PROTECT.holds_below("/system.slice", below) == (
-        "/system.slice/sshd.service: cgroup /system.slice/ssh* is protected"
-    )
-    assert PROTECT.holds_below("/batch", below) is None
+def test_the_root_protects_all_that_is_below() -> None:
     assert Protect(cgroups=("/",)).why_not_cgroup("/anything") == "cgroup / is protected"

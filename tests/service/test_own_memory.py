@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oompolicy.service.own_memory import Reserve, leave_to_the_last, protect_memcg
+from oompolicy.service.own_memory import leave_to_the_last, protect_memcg
 from sources.fake_machine import FakeMachine, Proc, write
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -79,13 +79,6 @@ def test_where_there_is_no_such_memcg_it_is_said(tmp_path: Path, kind: str, said
     machine = FakeMachine(tmp_path, kind)
     write(machine.proc / "self/cgroup", "0::/\n")
     assert said in str(protect_memcg(machine.proc, machine.sys))
-
-
-def test_a_reserve_is_spent_once() -> None:
-    reserve = Reserve(1 << 20)
-    assert reserve.is_held
-    assert reserve.spend()
-    assert not reserve.spend()
 
 
 @needs_root

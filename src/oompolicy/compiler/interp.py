@@ -32,7 +32,6 @@ from oompolicy.compiler.ir import (
     Fault,
     Guard,
     Jump,
-    MalformedError,
     Null,
     Operand,
     Place,
@@ -44,6 +43,7 @@ from oompolicy.compiler.ir import (
     Unary,
     Value,
 )
+from oompolicy.compiler.well_formed import MalformedError
 from oompolicy.policy.view import FailedReadError
 
 

@@ -5,7 +5,6 @@ Belongs here: the data, and its way through a descriptor. Must not know: files, 
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,6 @@ from oompolicy.assign import Assignment
 from oompolicy.errors import ConfigError
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Budget, Rule
-
-_PIECE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +58,3 @@ def unpacked(data: bytes) -> Settings:
         raise ConfigError("the configuration", f"did not arrive ({error})") from None
     assert isinstance(found, Settings)
     return found
-
-
-def read_all(fd: int) -> bytes:
-    """All there is to read, up to the end."""
-    pieces = []
-    while piece := os.read(fd, _PIECE_BYTES):
-        pieces.append(piece)
-    return b"".join(pieces)

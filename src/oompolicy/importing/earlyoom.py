@@ -45,7 +45,7 @@ LONG_OPTIONS: Final = {
 
 # Options that say nothing about who dies when.
 NO_EQUIVALENT: Final = {
-    "-r": "the daemon prints no periodic reports; `oompolicy top` and the log show what there is",
+    "-r": "the daemon prints no periodic reports; `oompolicy rank` shows what there is, and the log what was done",
     "-p": "not needed: the daemon's unit sets its own priority and oom_score_adj",
     "-d": "a matter of the log, not of the rules",
     "--debug": "a matter of the log, not of the rules",

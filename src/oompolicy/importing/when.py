@@ -27,11 +27,6 @@ def all_of(*parts: str) -> str:
     return " and ".join(f"({part})" if " or " in part and not _is_call(part) else part for part in parts)
 
 
-def any_of(*parts: str) -> str:
-    """One part at least; the same part said twice is said once."""
-    return " or ".join(dict.fromkeys(parts))
-
-
 def lasting(part: str, seconds: float) -> str:
     """For so long at a stretch; with 0 at once."""
     return f"lasts({part}, {number(seconds)})" if seconds > 0 else part

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from oompolicy.mm.sched import Task
-from oompolicy.rules.scopes import is_under, matches
+from oompolicy.rules.scopes import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,6 @@ class Protect:
         for pattern in self.cgroups:
             if any(matches(pattern, above) for above in _with_those_above(path)):
                 return f"cgroup {pattern} is protected"
-        return None
-
-    def holds_below(self, path: str, others: tuple[str, ...]) -> str | None:
-        """Is any of the other cgroups below path protected? Then path may not be killed as a whole: why, in words."""
-        for other in others:
-            if is_under(other, path) and (why := self.why_not_cgroup(other)) is not None:
-                return f"{other}: {why}"
         return None
 
 

@@ -53,10 +53,6 @@ class Notify:
         """For the watchdog, within each watchdog_ms."""
         self._send("WATCHDOG=1")
 
-    def more_time(self, us: int) -> None:
-        """Starting or stopping takes longer."""
-        self._send(f"EXTEND_TIMEOUT_USEC={us}")
-
     def close(self) -> None:
         """Let go of the socket."""
         if self._socket is not None:

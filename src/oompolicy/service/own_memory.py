@@ -1,12 +1,11 @@
-"""The daemon's own memory when there is none: held in RAM, some in reserve, and not what the kernel takes.
+"""The daemon's own memory when there is none: held in RAM, and not what the kernel takes.
 
-Belongs here: mlockall, a reserve, oom_score_adj of this process, memory.min of its memcg. Must not know: what runs.
+Belongs here: mlockall, descriptors, oom_score_adj of this process, memory.min of its memcg. Must not know: what runs.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import resource
 from pathlib import Path
@@ -77,30 +76,6 @@ def protect_memcg(
     except (OSError, ValueError) as error:
         return f"no memory.min for the daemon: {error}"
     return None
-
-
-class Reserve:
-    """Memory that is held, touched, so that it can be let go of when an allocation fails."""
-
-    def __init__(self, size_bytes: int = 4 << 20) -> None:
-        self._held: mmap.mmap | None = None
-        try:
-            self._held = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
-        except OSError:
-            self._held = None
-
-    @property
-    def is_held(self) -> bool:
-        """Is there something to let go of?"""
-        return self._held is not None
-
-    def spend(self) -> bool:
-        """Let go of it; False where there is none any more."""
-        held, self._held = self._held, None
-        if held is None:
-            return False
-        held.close()
-        return True
 
 
 def more_descriptors() -> int:

@@ -6,7 +6,6 @@ Must not know: when (rules/), the steps of any action.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -81,10 +80,6 @@ class Actions:
 
     def start(self) -> tuple[str, ...]:
         """Before the first order; the lines are for the log. Raises BackendError where a journal cannot be read."""
-        # A tree is held by a descriptor for each of its processes; the hard limit is what the administrator allows.
-        with contextlib.suppress(OSError, ValueError):
-            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._ground.start_reaper()
         left = 0 if self._changes is None else self._changes.take_over()
         return (f"{left} files of cgroups are still as an earlier daemon has set them: taken over",) if left else ()

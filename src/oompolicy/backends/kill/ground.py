@@ -79,15 +79,6 @@ class Ground:
             return None
         return number_in(self.cgroup(path) / ("memory.usage_in_bytes" if self.is_v1 else "memory.current"))
 
-    def available_bytes(self) -> int | None:
-        """MemAvailable with SwapFree, of the machine."""
-        try:
-            lines = read_small(self.proc / "meminfo").splitlines()
-        except OSError:
-            return None
-        found = [int(line.split()[1]) << 10 for line in lines if line.startswith((b"MemAvailable:", b"SwapFree:"))]
-        return sum(found)
-
 
 def read_small(path: Path | str, dir_fd: int | None = None) -> bytes:
     """All of a small file. Raises OSError."""

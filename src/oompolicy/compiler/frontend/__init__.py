@@ -20,6 +20,7 @@ from oompolicy.compiler.frontend.context import Context
 from oompolicy.compiler.frontend.statements import inline, policy_body
 from oompolicy.compiler.source import NoSourceError, source_of
 from oompolicy.compiler.subset import REFUSED
+from oompolicy.compiler.well_formed import check
 from oompolicy.errors import CompileError, Place, Refusal
 from oompolicy.policy.api import Policy
 
@@ -55,7 +56,7 @@ def translate(policy: Policy) -> Translation:
     if cx.refusals:
         raise CompileError([cx.refusals[key] for key in sorted(cx.refusals)])
     program = cx.builder.finish(policy.name, cx.paths)
-    ir.check(program)
+    check(program)
     return Translation(program, _unreachable(cx))
 
 
