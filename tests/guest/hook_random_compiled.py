@@ -3,8 +3,9 @@
 Belongs here: making them so that the model can know every number, and comparing. Runs in a guest, as root.
 Usage: hook_random_compiled.py TIMES SEED [patched]. One line of JSON for each OOM that differs, and one in the end.
 
-All candidates are stopped before the machine is looked at. The OOM is then asked for by sysrq, or by a process that
-cannot be chosen. So the numbers are those of the snapshot, and a policy's points must be the very same.
+All candidates are stopped before the machine is looked at, and no memcg has pages charged ahead. The OOM is then asked
+for by sysrq, or by a process that cannot be chosen. So the numbers are those of the snapshot, and a policy's points
+must be the very same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guest.hook_random import BUILT_IN
-from guest.hook_stage import InForce, Tree
+from guest.hook_stage import InForce, Tree, nothing_charged_ahead
 from guest.oom_stage import cannot_be_chosen, load, log, sysrq_f, tainted, wait
 from oompolicy.backends.hook.abi import Source
 from oompolicy.backends.hook.events import Event
@@ -68,6 +69,7 @@ def furnish(tree: Tree, dice: random.Random) -> Scene:
     asks = tree.put(dice.choice(leaves), "asks", 1, "grow=60", adj=-1000)
     for pid in tree.lines("ready"):
         os.kill(int(pid), signal.SIGSTOP)
+    nothing_charged_ahead()
     if kind == "machine":
         return Scene(None, asks)
     scope = tree.path / inside.rstrip("/")
@@ -157,7 +159,7 @@ def differences(event: Event, decision: Decision, seen: Counter[str], ruling: Po
         if (each.points, each.source is Source.FAULT) != (candidate.points, candidate.fault is not None):
             yield (
                 f"{ruling.name}: {each.comm}: {each.points} points ({each.reason} {each.place}), "
-                f"the model says {candidate.points} ({candidate.reason})"
+                f"the model says {candidate.points} ({candidate.reason}), having read {dict(candidate.reads)}"
             )
     if knows_all and event.chosen is not None:
         chosen = decision.chosen

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from guest.oom_stage import HOG, Stage, wait
+from guest.oom_stage import CGROUPS, HOG, Stage, wait
 from oompolicy.backends.hook import history
 from oompolicy.backends.hook.abi import ControlWord
 from oompolicy.backends.hook.attachment import Attachment
@@ -60,6 +60,28 @@ class Tree(Stage):
         (self.path / "cgroup.kill").write_text("1")
         for folder, _, _ in os.walk(self.path, topdown=False):
             removed(Path(folder))
+
+
+def nothing_charged_ahead() -> None:
+    """Make every memory.current what its memcg really has, and let it stay so.
+
+    A CPU charges 64 pages at once and keeps what it does not need yet, also of bytes for the slab, for one memcg: until
+    somebody of another memcg charges there (mm/memcontrol.c: try_charge_memcg, refill_stock, drain_obj_stock). Then
+    these numbers fall, though every process is stopped. So somebody of another memcg charges on each CPU, now.
+    """
+    other = CGROUPS / "charges"
+    other.mkdir(exist_ok=True)
+    for cpu in os.sched_getaffinity(0):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.sched_setaffinity(0, {cpu})
+                (other / "cgroup.procs").write_text("0")
+                bytearray(1 << 20)
+                os.pipe()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 
 
 def removed(path: Path) -> None:

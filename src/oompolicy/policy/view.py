@@ -65,7 +65,7 @@ class Memcg(_View):
 
     @property
     def usage(self) -> int:
-        """memory.current (v1: memory.usage_in_bytes); the root has none."""
+        """memory.current (v1: memory.usage_in_bytes), with up to 64 pages per CPU charged ahead; the root has none."""
         return self._note("usage", self._memcg.usage_pages)
 
     @property
