@@ -154,6 +154,19 @@ def test_a_hiccup_costs_a_handful_of_looks() -> None:
     assert watch.due_ms is None
 
 
+def test_told_all_the_time_it_does_not_look_all_the_time() -> None:
+    """An OOM storm, or a cgroup at its memory.high."""
+    world = World(stalled(0))
+    watch = world.watch(STALLS)
+    world.run(watch, 60_000)
+    for now_ms in range(60_000, 61_000):
+        world.now_ms = now_ms
+        watch.told(now_ms)
+        world.run(watch, now_ms)
+    assert world.looks[1] == 60_000
+    assert 20 <= len(world.looks) <= 52
+
+
 def test_far_from_a_level_a_glance_at_the_amounts_is_all() -> None:
     world = World()
     watch = world.watch(LOW)

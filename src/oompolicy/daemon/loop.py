@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
 from oompolicy.daemon.reload import Reload, Reloading, at_once
 from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
@@ -48,6 +48,7 @@ class Daemon:
         self._reloading: Reloading | None = None
         self._notify = Notify()
         self._alive_ms = 0
+        self._bell_fd: int | None = None
         self._poll = select.poll()
 
     def run(self) -> None:
@@ -59,6 +60,7 @@ class Daemon:
             try:
                 if self._upkeep is not None:
                     self._upkeep.start()
+                    self._wait_for_the_bell(self._upkeep.bell)
                 if self._rules is not None:
                     self._rules.start(self._poll)
                 self._poll.register(signals.fd, select.POLLIN)
@@ -86,6 +88,8 @@ class Daemon:
             if fd == signals.fd:
                 if self._obey(signals.take()):
                     return True
+            elif fd == self._bell_fd:
+                self._oom_has_ended(now_ms())
             elif self._reloading is not None and fd == self._reloading.fd:
                 self._take_orders()
             elif self._rules is not None:
@@ -128,6 +132,18 @@ class Daemon:
             if number == LOOK_NOW and self._upkeep is not None:
                 self._upkeep.look(now_ms())
         return False
+
+    def _wait_for_the_bell(self, bell: Bell | None) -> None:
+        if bell is not None:
+            self._bell_fd = bell.fileno()
+            self._poll.register(self._bell_fd, select.POLLIN)
+
+    def _oom_has_ended(self, now_ms: int) -> None:
+        """The kernel has chosen somebody: a reason to look for both."""
+        assert self._upkeep is not None
+        self._upkeep.rung(now_ms)
+        if self._rules is not None:
+            self._rules.told(now_ms)
 
     def _begin_reload(self) -> None:
         self._notify.reloading()

@@ -13,7 +13,7 @@ from typing import Protocol
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed, Judgement
-from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.pace import CLOSE_MS, NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
@@ -128,8 +128,7 @@ class RuleWatch:
                 self._say([f"sensors: {error}"])
                 is_reason = True
             if is_reason:
-                self._pace = told(self._pace, now_ms)
-                self._look_ms = self._full_ms = now_ms
+                self.told(now_ms)
             elif self._generation != self._sensing.generation and self._follow():
                 # New scopes are judged soon, many at once where many come at once.
                 self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
@@ -137,6 +136,13 @@ class RuleWatch:
             for pending in self._pending:
                 if fd in pending.fds():
                     pending.wake_at_ms = now_ms
+
+    def told(self, now_ms: int) -> None:
+        """Memory is short somewhere: look now, and for a while. Where one is told all the time, not all the time."""
+        looked_ms = self._pace.looked_at_ms
+        self._pace = told(self._pace, now_ms)
+        soon_ms = now_ms if looked_ms is None else max(now_ms, looked_ms + CLOSE_MS)
+        self._look_ms, self._full_ms = _first(self._look_ms, soon_ms), _first(self._full_ms, soon_ms)
 
     def turn(self, now_ms: int) -> None:
         """Do what is due."""

@@ -10,8 +10,8 @@ import traceback
 from dataclasses import dataclass, replace
 
 from oompolicy.assign import Assignment, assigned
-from oompolicy.backends.backend import Backend, TakeSnapshot
-from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, State, step
+from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
+from oompolicy.engine import Blind, Enforce, Event, Looked, OomEnded, Reconfigured, Say, State, step
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
@@ -70,6 +70,17 @@ class Upkeep:
             self._apply(Blind(str(error)), now_ms)
         except Exception as error:  # a bug of ours must not leave the machine without what is in force
             self._apply(Blind(a_bug(error)), now_ms)
+
+    @property
+    def bell(self) -> Bell | None:
+        """Rings when the kernel has chosen somebody; None where nobody rings."""
+        return self._backend.bell
+
+    def rung(self, now_ms: int) -> None:
+        """The bell has rung: a look is due soon."""
+        if self._backend.bell is not None:
+            self._backend.bell.silence()
+        self._apply(OomEnded(), now_ms)
 
     def obey(self, orders: Orders, now_ms: int) -> None:
         """Other orders from now on."""
