@@ -63,6 +63,8 @@ class Daemon:
                     self._wait_for_the_bell(self._upkeep.bell)
                 if self._rules is not None:
                     self._rules.start(self._poll)
+                if self._reload.changes is not None:
+                    self._poll.register(self._reload.changes.fd, select.POLLIN)
                 self._poll.register(signals.fd, select.POLLIN)
                 self._notify.ready()
                 while not self._is_told_to_stop(signals):
@@ -90,6 +92,8 @@ class Daemon:
                     return True
             elif fd == self._bell_fd:
                 self._oom_has_ended(now_ms())
+            elif self._reload.changes is not None and fd == self._reload.changes.fd:
+                self._reload.changes.take(now_ms())
             elif self._reloading is not None and fd == self._reloading.fd:
                 self._take_orders()
             elif self._rules is not None:
@@ -109,16 +113,17 @@ class Daemon:
         if self._upkeep is not None:
             if self._upkeep.due_ms <= now:
                 self._upkeep.look(now_ms())
-            next_ms = _sooner(next_ms, self._upkeep.due_ms)
+            next_ms = _first(next_ms, self._upkeep.due_ms)
+        next_ms = _first(next_ms, self._see_to_changes(now))
         if self._reloading is not None:
             if self._reloading.until_ms <= now:
                 self._take_orders()
-            next_ms = _sooner(next_ms, now if self._reloading is None else self._reloading.until_ms)
+            next_ms = _first(next_ms, now if self._reloading is None else self._reloading.until_ms)
         if self._notify.watchdog_ms is not None:
             if self._alive_ms <= now:
                 self._notify.alive()
                 self._alive_ms = now + self._notify.watchdog_ms // _WATCHDOG_SHARE
-            next_ms = _sooner(next_ms, self._alive_ms)
+            next_ms = _first(next_ms, self._alive_ms)
         return next_ms
 
     def _obey(self, numbers: Iterable[int]) -> bool:
@@ -144,6 +149,15 @@ class Daemon:
         self._upkeep.rung(now_ms)
         if self._rules is not None:
             self._rules.told(now_ms)
+
+    def _see_to_changes(self, now_ms: int) -> int | None:
+        """A change of the configuration that is over is a reason to reload; when to ask again."""
+        changes = self._reload.changes
+        if changes is None or changes.due_ms is None or changes.due_ms > now_ms:
+            return None if changes is None else changes.due_ms
+        if changes.is_changed():
+            self._begin_reload()
+        return None
 
     def _begin_reload(self) -> None:
         self._notify.reloading()
@@ -189,6 +203,8 @@ class Daemon:
 
     def _close(self) -> None:
         self._end_reload()
+        if self._reload.changes is not None:
+            self._reload.changes.close()
         if self._rules is not None:
             self._rules.close()
         if self._upkeep is not None:
@@ -196,8 +212,10 @@ class Daemon:
         self._notify.close()
 
 
-def _sooner(one_ms: int | None, other_ms: int) -> int:
-    return other_ms if one_ms is None or other_ms < one_ms else one_ms
+def _first(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
 
 
 def now_ms() -> int:
