@@ -119,6 +119,11 @@ class CgroupReader:
             raise self._refused(error) from error
 
     @property
+    def files(self) -> int:
+        """How many it reads."""
+        return len(self._plan)
+
+    @property
     def descriptors(self) -> int:
         """How many it holds at most."""
         return 0 if self._files is None else len(self._files)
