@@ -197,7 +197,7 @@ def test_names_may_be_anything(machine: FakeMachine) -> None:
 
 def test_where_triggers_are_refused_it_is_said_once(machine: FakeMachine) -> None:
     of, _ = sensors(machine)
-    write(machine.cgroups / "db/memory.pressure", "")
+    (machine.cgroups / "db/memory.pressure").mkdir()  # there, and not to be written
     machine_or_gone = [Stall(), Stall(resource="io"), Stall("/batch/one")]
     for _ in range(2):
         of.arm([*machine_or_gone, Stall("/db")], ())
