@@ -66,6 +66,11 @@ def drop_in(world: World, text: str = "") -> Path:
     return path
 
 
+def exchange_folder(world: World) -> None:
+    world.folder.rename(world.folder.with_name("old"))
+    write(world.main, "interval_ms = 3000\n")
+
+
 CHANGES: dict[str, Callable[[World], object]] = {
     "written in place": lambda world: world.main.write_text("interval_ms = 2000\n"),
     "renamed over": lambda world: rename_over(world.main, "interval_ms = 2000\n"),
@@ -73,10 +78,7 @@ CHANGES: dict[str, Callable[[World], object]] = {
     "a policy": lambda world: rename_over(world.folder / "mine.py", "# two\n"),
     "a policy that is gone": lambda world: (world.folder / "mine.py").unlink(),
     "a file that others may write now": lambda world: world.main.chmod(0o666),
-    "another folder in its place": lambda world: (
-        world.folder.rename(world.folder.with_name("old")),
-        write(world.main, "interval_ms = 3000\n"),
-    ),
+    "another folder in its place": exchange_folder,
 }
 
 

@@ -109,7 +109,7 @@ class Sensors:
         self._wanted = wanted
         self._proc = proc
         self._poll: select.poll | None = None
-        self._machine = MachineReader(proc, wanted.machine)
+        self._machine = MachineReader(proc, wanted.machine, sys)
         self._triggers: dict[_Key, tuple[Asked, PressureTrigger]] = {}
         self._key_of: dict[int, _Key] = {}
         self._refused: set[_Key] = set()
