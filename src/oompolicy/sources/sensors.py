@@ -6,6 +6,7 @@ a rule says. It waits for nothing itself: whoever has the loop registers the des
 
 from __future__ import annotations
 
+import errno
 import resource
 import select
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from oompolicy.rules.readings import CgroupReading, Readings
 from oompolicy.rules.scopes import leads_to
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroup_reading import CgroupReader
-from oompolicy.sources.cgroup_tree import CgroupTree
+from oompolicy.sources.cgroup_tree import WATCHES_MAX, CgroupTree
 from oompolicy.sources.inotify import IN_IGNORED, IN_MODIFY, IN_Q_OVERFLOW, Inotify
 from oompolicy.sources.machine_reading import MachineReader
 from oompolicy.sources.pressure_trigger import (
@@ -281,6 +282,8 @@ class Sensors:
         if followed is None or file in followed.watches or self._inotify is None or self._tree is None:
             return
         try:
+            if len(self._watched) >= WATCHES_MAX:
+                raise OSError(errno.ENOSPC, "a bound of our own")
             watch = self._inotify.add(f"{self._tree.directory(path)}/{file}", IN_MODIFY)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and self._hierarchy is not None and self._hierarchy.version == "v2":

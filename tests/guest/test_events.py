@@ -1,0 +1,82 @@
+"""What wakes the daemon in a real kernel, how soon, and that nothing else does.
+
+Belongs here: what guest/events.py must have seen. Must not know: how it made it happen.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from guest.test_hook import tainted_by_us
+from guest.test_module import Proofs, in_guest, trouble
+
+from lab.kernels import PATCHED
+
+pytestmark = pytest.mark.guest
+KERNELS = [pytest.param("6.12", marks=pytest.mark.guest_core), PATCHED]
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def kernel(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(kernel: str) -> Proofs:
+    return in_guest("events patched" if kernel == PATCHED else "events", kernel, limit_s=300, swap_mib=64)
+
+
+def test_an_oom_is_told_of_within_a_fraction_of_a_second(seen: Proofs) -> None:
+    """Each one, from the arrival of the kernel's line to that of the daemon's, whose interval is an hour.
+
+    Two in a row are told of together, half a second after the look before.
+    """
+    proof = seen["bell"]
+    print(proof["delays"])
+    assert len(proof["delays"]) >= 3, proof["said"]
+    assert all(delay is not None for _, delay in proof["delays"]), proof["said"]
+    delays = sorted(delay for _, delay in proof["delays"])
+    assert delays[len(delays) // 2] < 0.5
+    assert delays[-1] < 1.5
+
+
+def test_without_an_oom_it_does_not_wake(seen: Proofs) -> None:
+    assert seen["bell"]["idle"] == 0
+
+
+@pytest.mark.parametrize("resource", ["memory", "io", "cpu"])
+def test_each_pressure_wakes_it_of_the_machine_and_of_a_cgroup_that_came_later(seen: Proofs, resource: str) -> None:
+    """some and full, by triggers alone: there was nothing to look for by the clock."""
+    proof = seen["pressure"]
+    found = {name: seconds for name, seconds in proof["seen"].items() if f"-{resource}-" in name}
+    print(found)
+    assert len(found) == (3 if resource == "cpu" else 4)
+    assert None not in found.values(), proof["said"]
+    assert not [line for line in proof["said"] if "triggers for" in line]
+
+
+def test_a_cgroup_that_appears_is_judged_soon_and_one_that_goes_is_let_go_of(seen: Proofs) -> None:
+    proof = seen["pressure"]
+    print(proof["later"], proof["let_go"])
+    assert proof["later"] is not None, proof["said"]
+    assert proof["later"] < 5
+    assert proof["let_go"] >= 3 * 3  # of each cgroup three files at least, and triggers besides
+
+
+def test_when_the_stalls_are_over_it_sleeps(seen: Proofs) -> None:
+    assert seen["pressure"]["idle"] <= 1
+
+
+def test_what_is_in_zram_is_counted(seen: Proofs) -> None:
+    """8 MiB that do not compress."""
+    if not seen["zram"]["there"]:
+        pytest.skip("this guest has no zram")
+    stored, used = seen["zram"]["found"]
+    assert stored == 8 << 20
+    assert 8 << 20 <= used < 9 << 20
+
+
+def test_the_kernel_has_nothing_to_complain_of(seen: Proofs, kernel: str) -> None:
+    assert trouble(seen["log"]) == []
+    assert seen["log"]["tainted"] == tainted_by_us(kernel)
