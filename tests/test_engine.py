@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from oompolicy.engine import (
-    LOOKS_APART_MS,
     TOLD_MAX,
     TRY_FOR_MORE_AFTER_MS,
     Blind,
@@ -11,7 +10,6 @@ from oompolicy.engine import (
     Enforced,
     Event,
     Looked,
-    OomEnded,
     Reconfigured,
     Say,
     Standing,
@@ -157,21 +155,3 @@ def test_another_configuration_is_enforced_at_once() -> None:
     state, actions = step(enforced(at()), Reconfigured(100), 7000)
     assert (state.interval_ms, state.look_at_ms, actions) == (100, 7000, ())
     assert whys(state, Looked((at(),), 1), 7000) == ["the policy is new"]
-
-
-def test_after_an_oom_it_looks_at_once_and_in_a_storm_not_for_each() -> None:
-    state, _ = step(State(5000), Looked((at(),), 1), 1000)
-    state, actions = step(state, OomEnded(), 3000)
-    assert (state.look_at_ms, actions) == (3000, ())
-    state, _ = step(state, Looked((at(),), 1), 3000)
-    for now_ms in (3001, 3100, 3499):
-        state, _ = step(state, OomEnded(), now_ms)
-        assert state.look_at_ms == 3000 + LOOKS_APART_MS
-    state, _ = step(state, Looked((at(),), 1), 3500)
-    assert state.look_at_ms == 8500
-
-
-def test_an_oom_never_puts_a_look_off() -> None:
-    state, _ = step(State(100), Looked((at(),), 1), 1000)
-    assert step(state, OomEnded(), 1001)[0].look_at_ms == 1100
-    assert step(State(5000), OomEnded(), 7)[0].look_at_ms == 0

@@ -13,9 +13,6 @@ from typing import Final, TypeAlias
 # An order that does not hold as a whole may do so after some processes have gone: try again, but not all the time.
 TRY_FOR_MORE_AFTER_MS: Final = 60_000
 
-# In a storm of OOMs each is told of, but the machine is not looked at for each.
-LOOKS_APART_MS: Final = 500
-
 # What has been said is said again after so much else: a log that never forgets would grow for ever.
 TOLD_MAX: Final = 1000
 
@@ -89,12 +86,7 @@ class Blind:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class OomEnded:
-    """The kernel has chosen somebody: there is something to tell, and the machine is another."""
-
-
-Event: TypeAlias = Looked | Enforced | Reconfigured | Blind | OomEnded
+Event: TypeAlias = Looked | Enforced | Reconfigured | Blind
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +116,6 @@ class State:
 
     interval_ms: int
     look_at_ms: int = 0
-    looked_at_ms: int | None = None
     crowd: int = 0
     promised: tuple[Standing, ...] | None = None
     promised_crowd: int = 0
@@ -141,7 +132,7 @@ def step(state: State, event: Event, now_ms: int) -> tuple[State, tuple[Action, 
 def _looked(state: State, event: Looked, now_ms: int) -> tuple[State, tuple[Action, ...]]:
     state, said = _told(state, event.notes)
     why = _why_enforce(state, event, now_ms)
-    state = replace(state, look_at_ms=now_ms + state.interval_ms, looked_at_ms=now_ms, crowd=event.crowd)
+    state = replace(state, look_at_ms=now_ms + state.interval_ms, crowd=event.crowd)
     return state, said if why is None else (*said, Enforce(why))
 
 
@@ -210,14 +201,7 @@ def _reconfigured(state: State, event: Reconfigured, now_ms: int) -> tuple[State
 def _blind(state: State, event: Blind, now_ms: int) -> tuple[State, tuple[Action, ...]]:
     """Say it once, keep what is in force, look again; what was half put in force is made anew."""
     said = () if event.why == state.blind else (Say(event.why),)
-    state = replace(state, look_at_ms=now_ms + state.interval_ms, looked_at_ms=now_ms)
-    return replace(state, promised=None, blind=event.why), said
-
-
-def _oom_ended(state: State, event: OomEnded, now_ms: int) -> tuple[State, tuple[Action, ...]]:
-    """Look at once, unless the last look was just before: then soon."""
-    soonest_ms = now_ms if state.looked_at_ms is None else max(now_ms, state.looked_at_ms + LOOKS_APART_MS)
-    return replace(state, look_at_ms=min(state.look_at_ms, soonest_ms)), ()
+    return replace(state, look_at_ms=now_ms + state.interval_ms, promised=None, blind=event.why), said
 
 
 _TRANSITIONS: Final[dict[type, Callable[..., tuple[State, tuple[Action, ...]]]]] = {
@@ -225,5 +209,4 @@ _TRANSITIONS: Final[dict[type, Callable[..., tuple[State, tuple[Action, ...]]]]]
     Enforced: _enforced,
     Reconfigured: _reconfigured,
     Blind: _blind,
-    OomEnded: _oom_ended,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -159,6 +160,27 @@ def test_when_the_kernel_has_chosen_somebody_it_looks_at_once() -> None:
     assert backend.asked == ["start", "look", "enforce", "look", "look", "put_back", "close"]
     assert time.monotonic() - began_s < 10
     bell.close()
+
+
+def test_in_a_storm_of_ooms_it_does_not_look_for_each() -> None:
+    """The second ring comes at once after a look: the next look is half a second after that one."""
+    looked_s: list[float] = []
+    bell = PipeBell()
+
+    def ring() -> None:
+        looked_s.append(time.monotonic())
+        for _ in range(20):
+            bell.ring()
+
+    backend = Notebook(ring, ring, lambda: looked_s.append(time.monotonic()))
+    backend.bell = bell
+    timer = threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    timer.start()
+    Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
+    timer.join()
+    bell.close()
+    assert len(looked_s) == 3
+    assert all(0.45 < later - earlier < 2 for earlier, later in itertools.pairwise(looked_s))
 
 
 def test_a_wrong_configuration_leaves_the_old_one_in_force_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
