@@ -44,7 +44,11 @@ def is_file_name(name: str) -> bool:
 
 
 def file_of(name: str) -> Path | None:
-    """The file that a name is of; None where it names something built in."""
+    """The file that a name is of; None where it names something built in.
+
+    >>> file_of("/etc/mine.py:name"), file_of("memcg_priority")
+    (PosixPath('/etc/mine.py'), None)
+    """
     if not is_file_name(name):
         return None
     return _parts(name)[0]
