@@ -99,6 +99,7 @@ class RuleWatch:
         self._poll = select.poll()
         self._pace = Pace()
         self._look_ms: int | None = 0
+        self._looked_ms: int | None = None
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
@@ -153,9 +154,8 @@ class RuleWatch:
 
     def told(self, now_ms: int) -> None:
         """Memory is short somewhere: look now, and for a while. Where one is told all the time, not all the time."""
-        looked_ms = self._pace.looked_at_ms
         self._pace = told(self._pace, now_ms)
-        soon_ms = now_ms if looked_ms is None else max(now_ms, looked_ms + CLOSE_MS)
+        soon_ms = now_ms if self._looked_ms is None else max(now_ms, self._looked_ms + CLOSE_MS)
         self._look_ms, self._full_ms = _first(self._look_ms, soon_ms), _first(self._full_ms, soon_ms)
 
     def turn(self, now_ms: int) -> None:
@@ -203,7 +203,7 @@ class RuleWatch:
         return True
 
     def _look(self, now_ms: int) -> None:
-        started_ns = self._cpu_ns()
+        self._looked_ms, started_ns = now_ms, self._cpu_ns()
         try:
             if self._generation != self._sensing.generation and self._follows_from_ms <= now_ms:
                 self._follow(now_ms)
