@@ -61,13 +61,13 @@ class Heard:
                 *whole, rest = (rest + text).split("\n")
                 self.lines += [(now_s, line) for line in whole]
 
-    def until(self, text: str, limit_s: float = 60) -> float | None:
-        """When a line with this text came; None where none did."""
-        wait(lambda: self._first(text) is not None or self.daemon.poll() is not None, limit_s)
-        return self._first(text)
+    def until(self, wanted: str, limit_s: float = 60) -> float | None:
+        """When a line that matches this came; None where none did."""
+        wait(lambda: self._first(wanted) is not None or self.daemon.poll() is not None, limit_s)
+        return self._first(wanted)
 
-    def _first(self, text: str) -> float | None:
-        return next((at for at, line in list(self.lines) if text in line), None)
+    def _first(self, wanted: str) -> float | None:
+        return next((at for at, line in list(self.lines) if re.search(wanted, line)), None)
 
     def switches(self) -> int:
         """How often the daemon has gone to sleep."""
@@ -115,14 +115,14 @@ def the_bell() -> None:
     delays = []
     for at_s, killed in heard.kills:
         pid, comm = re.findall(r"\d+|\(\S+\)", killed)
-        told_s = heard.until(f"chose {comm[1:-1]} ({pid})", 5)
+        told_s = heard.until(rf"chose {comm[1:-1]} \({pid}\)", 5)
         delays.append([killed, None if told_s is None else round(told_s - at_s, 3)])
     tell("bell", delays=delays, idle=idle, said=heard.stop())
 
 
 RULE = """[[rule]]
 name = "{name}"
-when = "{field} > 0"
+when = "{field} > {limit}"
 scope = "{scope}"
 action = "nothing"
 cooldown = "1h"
@@ -136,6 +136,11 @@ def pressures() -> Iterator[tuple[str, str, str]]:
             if (resource, kind) != ("cpu", "full"):
                 yield f"machine-{resource}-{kind}", f"psi.{resource}.{kind}.now", "/"
             yield f"cgroup-{resource}-{kind}", f"cgroup.psi.{resource}.{kind}.now", "/stalls/*"
+
+
+def fired(name: str) -> str:
+    """Its line in the log, with the number that made it true."""
+    return rf"rule {name}\b.* > \d+$"
 
 
 @contextmanager
@@ -161,8 +166,8 @@ SPINS = "while True: pass"
 
 def pressure() -> None:
     """Rules for each kind of pressure of the machine, and of a cgroup that is made after the daemon looked."""
-    rules = "".join(RULE.format(name=name, field=field, scope=scope) for name, field, scope in pressures())
-    rules += RULE.format(name="came-later", field="cgroup.current_mib", scope="/later*")
+    rules = "".join(RULE.format(name=name, field=field, limit=10, scope=scope) for name, field, scope in pressures())
+    rules += RULE.format(name="came-later", field="cgroup.current_mib", limit=0, scope="/later*")
     configured('backend = "kill"\n' + rules)
     STALLS.mkdir()
     (CGROUPS / "cgroup.subtree_control").write_text("+memory +cpu")
@@ -183,7 +188,7 @@ def pressure() -> None:
         until_s = began_s + 25
         with inside({"memory": HOT, "io": READS.format(disk=disk()), "cpu": SPINS}[resource], path):
             for name in [name for name, _, _ in pressures() if f"-{resource}-" in name]:
-                at_s = heard.until(f"rule {name},", max(until_s - time.monotonic(), 0))
+                at_s = heard.until(fired(name), max(until_s - time.monotonic(), 0))
                 seen[name] = None if at_s is None else round(at_s - began_s, 2)
     held = heard.descriptors()
     for path in cgroups.values():
@@ -202,8 +207,8 @@ def comes_later(heard: Heard) -> float | None:
     began_s = time.monotonic()
     later = CGROUPS / "later1"
     later.mkdir()
-    with inside("import time; held = bytearray(4 << 20); time.sleep(30)", later):
-        at_s = heard.until("rule came-later,", 20)
+    with inside("import time; held = bytearray(4 << 20); time.sleep(8)", later):
+        at_s = heard.until(fired("came-later"), 20)
     wait(lambda: not (later / "cgroup.procs").read_text())
     later.rmdir()
     return None if at_s is None else round(at_s - began_s, 2)

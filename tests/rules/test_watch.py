@@ -8,7 +8,7 @@ import pytest
 
 from oompolicy.rules.condition import Memory
 from oompolicy.rules.look import Look
-from oompolicy.rules.readings import Readings
+from oompolicy.rules.readings import Pressure, Readings, Stall
 from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors, WaitWatch, Watch, together, watches
 from rules.readings_made_up import MIB, cgroup, machine, readings
@@ -60,6 +60,21 @@ def test_the_memory_of_zram_is_a_level_that_the_machine_s_amounts_do_not_tell() 
         assert (found.wait_ms, found.level_ms, found.other_ms) == (100, None, 100)
     level = together(watched("mem_available_percent < 20 or zram_used_percent > 40", ON_ZRAM, "/"))
     assert (level.level_ms, level.other_ms) == (1000, 600)
+
+
+def test_a_cgroup_that_is_new_is_watched_at_its_first_look() -> None:
+    """Nothing of it can be compared with the look before, which is no reason to think that nothing is known of it."""
+    stalled = Pressure(some=Stall(), full=Stall())
+    before = readings(0, machine())
+    now = readings(1000, machine(), replace(cgroup("/new"), io=stalled, scanned_pages=1))
+    for text, found in {
+        "cgroup.psi.io.full.now > 20": PsiWatch("/new", "io", "full", 100_000),
+        "cgroup.scan_pages_per_s > 20": WaitWatch(1000),
+    }.items():
+        condition, look = parse_condition(text), Look(now, "/new", before)
+        answer, memory = condition.judge(look, Memory())
+        assert answer.unknown == ()
+        assert watches(condition.root, look, memory) == (found,)
 
 
 def test_what_is_true_waits_for_nothing() -> None:

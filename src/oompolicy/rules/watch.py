@@ -171,7 +171,7 @@ def _of_compare(node: Compare, look: Look) -> Watch:
     if limit is None or not isinstance(left, Reads | Rate | Growth):
         return WaitWatch(REGULAR_MS)
     field = left.field
-    if field.read(look) is None and not (field.over_time and look.earlier is None):
+    if field.read(look) is None and not (field.over_time and look.is_first(field.is_of_cgroup)):
         return WaitWatch(RARE_MS)
     is_up = op[0] == ">"
     if is_up and field.files[0] in TOLD:
