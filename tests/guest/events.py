@@ -1,7 +1,7 @@
 """What wakes the daemon: the kernel's bell, pressure of cgroups that came later, zram; and nothing else. As root.
 
 Belongs here: acts on a guest and when lines came, one line of JSON a proof. Must not know: what is right, which is for
-test_events.py. Usage: events.py bell [patched] (there the kernel has the hook itself), events.py pressure.
+test_events.py. Usage: events.py bell [patched] (there the kernel has the hook itself), events.py pressure MODULE....
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from guest.hook_daemon import CONFIG, OOMPOLICY
 from guest.hook_proofs import run_out, small_in_batch, tell
 from guest.hook_stage import Tree
-from guest.oom_stage import CGROUPS, cannot_be_chosen, load, log, tainted, wait
+from guest.oom_stage import CGROUPS, cannot_be_chosen, command, load, log, tainted, wait
+from oompolicy.sources.zram import ZramReader
 
 STALLS = CGROUPS / "stalls"
 RESOURCES = ("memory", "io", "cpu")
@@ -220,13 +221,10 @@ def disk() -> str:
 
 
 def zram() -> None:
-    """What a device holds is read, where this kernel has one at hand."""
-    with suppress(FileNotFoundError):
-        subprocess.run(["modprobe", "zram"], check=False, capture_output=True)
+    """What a device holds is read."""
+    for name in sys.argv[2:]:
+        assert command("insmod", f"/lib/{name}.ko") == (0, ""), name
     device = Path("/sys/block/zram0")
-    if not device.exists():
-        tell("zram", there=False)
-        return
     (device / "disksize").write_text("64M")
     fd = os.open("/dev/zram0", os.O_WRONLY)
     held = mmap.mmap(-1, 8 << 20)
@@ -234,10 +232,7 @@ def zram() -> None:
     os.write(fd, held)
     os.fsync(fd)
     os.close(fd)
-    from oompolicy.sources.zram import ZramReader
-
-    found = ZramReader(Path("/sys")).read()
-    tell("zram", there=True, found=found)
+    tell("zram", found=ZramReader(Path("/sys")).read())
 
 
 def main() -> None:
