@@ -39,6 +39,7 @@ class Acting:
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
+        self._actions.make_room()
         return self._actions.begin(order, assigned(live_snapshot(), self._assign), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
@@ -76,6 +77,7 @@ def acting_for(settings: Settings, policy: Policy) -> Acting:
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
+    live_snapshot()  # what the first look takes of memory, the look before a kill finds again: have it while there is some
     return Acting(actions, settings)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from oompolicy.daemon.upkeep import a_bug
@@ -91,7 +92,7 @@ class RuleWatch:
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
         self._generation = -1
-        self._pending: list[Pending] = []
+        self._pending: dict[Pending, Order] = {}
         self._waited_for: set[int] = set()
         self._said: set[str] = set()
 
@@ -154,7 +155,7 @@ class RuleWatch:
         """Let go of everything; what has been begun stays done."""
         for pending in self._pending:
             pending.close()
-        self._pending = []
+        self._pending = {}
         if self._keeper is not None:
             self._keeper.close()
         self._sensing.close()
@@ -231,22 +232,24 @@ class RuleWatch:
         return watching
 
     def _begin(self, order: Order, now_ms: int) -> None:
-        try:
-            pending = self._act(order, now_ms)
-        except OompolicyError as error:
-            log(f"rule {order.rule.name}: {error}")
-            self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
-            return
-        self._pending.append(pending)
+        with _about(order):
+            try:
+                pending = self._act(order, now_ms)
+            except OompolicyError as error:
+                log(f"rule {order.rule.name}: {error}")
+                self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
+                return
+        self._pending[pending] = order
         self._advance(pending, now_ms)
 
     def _advance(self, pending: Pending, now_ms: int) -> None:
-        try:
-            outcome = pending.advance(now_ms)
-        except Exception as error:  # one order that goes wrong must not end the watch over the others
-            log(error_in_words(error))
-            self._drop(pending)
-            return
+        with _about(self._pending[pending]):
+            try:
+                outcome = pending.advance(now_ms)
+            except Exception as error:  # one order that goes wrong must not end the watch over the others
+                log(error_in_words(error))
+                self._drop(pending)
+                return
         if outcome is None:
             return
         self._drop(pending)
@@ -257,7 +260,7 @@ class RuleWatch:
             self._full_ms = _first(self._full_ms, judgement.look_at_ms)
 
     def _drop(self, pending: Pending) -> None:
-        self._pending.remove(pending)
+        del self._pending[pending]
         pending.close()
 
     def _wait_for_pending(self) -> None:
@@ -280,6 +283,11 @@ class RuleWatch:
                     self._said.clear()
                 self._said.add(sentence)
                 log(sentence)
+
+
+def _about(order: Order) -> AbstractContextManager[None]:
+    """What is said of an order can be found by its rule, and by its scope."""
+    return log.about(rule=order.rule.name, scope=order.scope)
 
 
 def _tell(judgement: Judgement) -> None:

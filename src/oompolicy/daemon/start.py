@@ -55,7 +55,7 @@ def exec_daemon(settings: Settings) -> NoReturn:
     run_daemon() raises then.
     """
     if settings.backend == "kill":
-        snapshots(settings)  # here, so that a lean process is not the larger for it until it kills
+        snapshots(settings)  # what cannot be seen is said once
     path = [entry for entry in sys.path if entry]
     fd = os.memfd_create("oompolicy-settings", 0)  # to be open after the exec
     os.write(fd, marshal.dumps((path, packed(settings))))

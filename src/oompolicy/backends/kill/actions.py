@@ -84,6 +84,10 @@ class Actions:
         left = 0 if self._changes is None else self._changes.take_over()
         return (f"{left} files of cgroups are still as an earlier daemon has set them: taken over",) if left else ()
 
+    def make_room(self) -> None:
+        """Let go of the spare descriptors, for a look at the machine; begin() takes them again."""
+        self._ground.spend_spare()
+
     def begin(self, order: Order, snapshot: Snapshot, now_ms: int) -> Pending:
         """Carry out an order on the machine as it is in the snapshot. Raises nothing: trouble is in the outcome."""
         self._ground.keep_spare()
