@@ -111,9 +111,9 @@ def rule(name: str, scope: str, more: str = 'action = "kill"', when: str = "") -
     return f"[[rule]]\nname = {name!r}\nwhen = {when!r}\nscope = {scope!r}\n{more}\n"
 
 
-def configure(folder: Path, *rows: str, head: str = "") -> Path:
+def configure(folder: Path, *rows: str, head: str = "", backend: str = "kill") -> Path:
     path = folder / "oompolicy.toml"
-    write(path, "\n".join((f'backend = "kill"\nstate_dir = "{folder}/state"\n{head}', *rows)))
+    write(path, "\n".join((f'backend = "{backend}"\nstate_dir = "{folder}/state"\n{head}', *rows)))
     return path
 
 
@@ -121,8 +121,15 @@ def configure(folder: Path, *rows: str, head: str = "") -> Path:
 def killer(
     folder: Path, *rows: str, head: str = "", prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None
 ) -> Iterator[Killer]:
-    """Started and ready; at the end it is not there any more. prefix comes before its command line."""
-    path = configure(folder, *rows, head=head)
+    """Started with rules alone, and ready; at the end it is not there any more. prefix comes before its command line."""
+    with running(configure(folder, *rows, head=head), prefix, environment) as daemon:
+        yield daemon
+
+
+@contextlib.contextmanager
+def running(path: Path, prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> Iterator[Killer]:
+    """The same with a configuration that is there already."""
+    folder = path.parent
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(folder / "notify"))
         command = [*prefix, sys.executable, "-m", "oompolicy", "run", "--config", str(path)]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from backends.kill.arena import Arena, arena_in, memory_hierarchy
-from daemon.killer import OVER_MIB, Killer, configure, killer, rule, too_big, until, with_mounts
+from daemon.killer import OVER_MIB, Killer, configure, killer, rule, running, too_big, until, with_mounts
 
 pytestmark = pytest.mark.root
 
@@ -125,6 +125,32 @@ def test_a_full_state_directory_keeps_nobody_from_being_killed(arena: Arena, tru
         assert os.statvfs(f"/proc/{daemon.pid}/root{state}").f_bavail == 0
         kills_again(daemon, arena, "big")
         daemon.stop()
+
+
+def test_with_a_full_disk_under_its_journal_nothing_is_put_in_force_until_there_is_room(
+    arena: Arena, trusted_folder: Path
+) -> None:
+    """What cannot be written down could not be put back."""
+    state = trusted_folder / "state"
+    state.mkdir(mode=0o700)
+    both = [arena.workers.start(name, arena.memcg, 2) for name in ("one", "other")]
+    head = f'policy = "newest_first"\ninterval_ms = 200\nscope = "{arena.scope}"\n'
+    path = configure(trusted_folder, head=head, backend="oom_score_adj")
+    prefix = with_mounts(*(line.format(state=state) for line in FULL), f"chmod 700 {state}")
+    adjs = [Path(f"/proc/{worker.pid}/oom_score_adj") for worker in both]
+    with running(path, prefix) as daemon:
+        refused = daemon.until_said("No space left on device")
+        assert refused.endswith(
+            "oom_score_adj.journal: cannot be written (No space left on device): nothing is changed"
+        )
+        time.sleep(1)
+        assert len(daemon.saying("No space left")) == 1
+        assert [adj.read_text() for adj in adjs] == ["0\n", "0\n"]
+        Path(f"/proc/{daemon.pid}/root{state}/full").unlink()
+        daemon.until_said("the whole order holds")
+        assert [adj.read_text() for adj in adjs] != ["0\n", "0\n"]
+        daemon.stop()
+    assert [adj.read_text() for adj in adjs] == ["0\n", "0\n"]
 
 
 def test_with_a_full_disk_under_its_log_it_kills(arena: Arena, trusted_folder: Path) -> None:

@@ -77,7 +77,7 @@ def acting_for(settings: Settings, policy: Policy) -> Acting:
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
-    live_snapshot()  # what the first look takes of memory, the look before a kill finds again: have it while there is some
+    live_snapshot()  # what the first look takes of memory, the one before a kill finds again: now there is some
     return Acting(actions, settings)
 
 

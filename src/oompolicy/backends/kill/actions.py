@@ -180,7 +180,7 @@ class Actions:
     def _pretended(self, order: Order, choice: Choice, now_ms: int) -> Pending:
         """Say what would be done, and to whom."""
         if not choice.targets:
-            self._say(f"{why(order)}: dry run: nobody in the scope can be killed")
+            self._say(f"{why(order)}: dry run: {choice.nobody}")
             return Done(Outcome(order, at_ms=now_ms, failed="nobody in the scope can be killed"))
         first, others = choice.targets[0], choice.targets[1:]
         steps = [f"run {' '.join(order.rule.pre_kill)}"] if order.rule.pre_kill else []
