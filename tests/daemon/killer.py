@@ -121,7 +121,7 @@ def configure(folder: Path, *rows: str, head: str = "", backend: str = "kill") -
 def killer(
     folder: Path, *rows: str, head: str = "", prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None
 ) -> Iterator[Killer]:
-    """Started with rules alone, and ready; at the end it is not there any more. prefix comes before its command line."""
+    """Started with rules alone, and ready; at the end it is gone. prefix comes before its command line."""
     with running(configure(folder, *rows, head=head), prefix, environment) as daemon:
         yield daemon
 

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.root
 
 # In notify-send's place, where the helper looks first: who it is, how it finds the bus, what it is to show.
 NOTIFY_SEND = """#!/bin/sh
-{ id -u; id -g; echo "$DBUS_SESSION_BUS_ADDRESS"; echo "$XDG_RUNTIME_DIR"; for word; do echo "$word"; done; } > FOLDER/$(id -u).new
+{
+    id -u; id -g
+    for word in "$DBUS_SESSION_BUS_ADDRESS" "$XDG_RUNTIME_DIR" "$@"; do echo "$word"; done
+} > FOLDER/$(id -u).new
 mv FOLDER/$(id -u).new FOLDER/$(id -u)
 """
 

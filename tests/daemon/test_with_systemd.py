@@ -99,7 +99,7 @@ def test_a_kill_reaches_journald_as_a_record_with_the_rule_and_its_scope(arena: 
         with killer(trusted_folder, row, prefix=prefix, environment=environment) as daemon:
             worker = too_big(arena)
             until(worker.was_killed, why=lambda: daemon.log)
-            records = []
+            records: list[bytes] = []
             while not any(b": killed" in record for record in records):
                 records.append(socket_of_journald.recv(65536))
             assert daemon.log == [], "standard error has no second copy of it"
