@@ -56,3 +56,14 @@ def test_each_user_with_a_session_is_told_as_himself(arena: Arena, trusted_folde
         assert (shown / str(uid)).read_text().splitlines() == [
             str(uid), str(uid), f"unix:path={session}/bus", session, *told,
         ]  # fmt: skip
+
+
+def test_where_nobody_has_a_session_it_is_said(arena: Arena, trusted_folder: Path) -> None:
+    """As under the unit file without its drop-in: ProtectHome= hides /run/user."""
+    mounts = ["mkdir -p /run/user", "mount -t tmpfs -o mode=755 tmpfs /run/user"]
+    row = rule("big", f"{arena.scope}/*", 'action = "kill"\nnotify = ["desktop"]')
+    with killer(trusted_folder, row, prefix=with_mounts(*mounts)) as daemon:
+        worker = too_big(arena)
+        until(worker.was_killed)
+        daemon.until_said("notify: nobody who is to be seen from here has a session bus")
+        daemon.stop()

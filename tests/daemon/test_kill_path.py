@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ def traced(daemon: Killer, file: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def kill() -> Iterator[list[str]]:
+def kill() -> list[str]:
     """The system calls of a daemon's first kill, of a process, and those until the memory is back."""
     with (
         arena_in(memory_hierarchy()) as arena,
@@ -57,7 +58,7 @@ def kill() -> Iterator[list[str]]:
             until(worker.was_killed)
         calls = (folder / "calls").read_text().splitlines()
         assert f"pidfd_open({worker.pid}, 0)" in "\n".join(calls), "the trace has not seen the kill"
-        yield calls
+        return calls
 
 
 def test_the_signal_goes_to_a_pidfd_and_to_nothing_else(kill: list[str]) -> None:
@@ -153,6 +154,22 @@ def unlocked(pid: int) -> list[str]:
         elif line.startswith("VmFlags:") and "lo" not in line.split() and not name.endswith("]"):
             found.append(name)
     return found
+
+
+def test_it_judges_again_only_when_the_memory_is_back(arena: Arena, trusted_folder: Path) -> None:
+    """Without any cooldown, and with a condition that is false as soon as the victim's memory has come back."""
+    both = arena.memcg.child("both")
+    small = arena.workers.start("small", both, 1)
+    row = rule("big", f"{arena.scope}/*", 'action = "kill"\ncooldown = "0s"', when="cgroup.current_mib > 40")
+    with killer(trusted_folder, row) as daemon:
+        for number in range(3):
+            worker = arena.workers.start(f"big{number}", both, 1)
+            worker.hold(64)
+            until(worker.was_killed, why=lambda: daemon.log)
+            time.sleep(1)
+        assert len(daemon.saying(": killed")) == 3
+        assert not small.was_killed()
+        daemon.stop()
 
 
 def test_what_keeps_it_from_being_hit_is_set_or_said(arena: Arena, trusted_folder: Path) -> None:

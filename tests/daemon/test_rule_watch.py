@@ -183,6 +183,31 @@ def test_while_an_order_is_carried_out_nobody_else_dies_for_the_same_memory() ->
     assert [order.rule.name for _, order in world.orders] == ["low", "low too"]
 
 
+class AtOnce(Doing):
+    """A kill whose victim is gone before anybody asks."""
+
+    def advance(self, now_ms: int) -> Outcome:
+        return Outcome(self.order, killed=1, freed_bytes=1, at_ms=now_ms, victims=("big (7)",))
+
+
+def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:
+    """It takes a snapshot of the machine; a look may take a hundredth of the time, and this is none."""
+
+    class Costly(World):
+        cpu_ns = 0
+
+        def act(self, order: Order, now_ms: int) -> Doing:
+            self.cpu_ns += 300_000_000
+            super().act(order, now_ms)
+            return AtOnce(order, now_ms)
+
+    world = Costly(replace(FINE, mem_available_bytes=GIB))
+    watch = RuleWatch(world, Judging([armed(replace(LOW, cooldown_ms=0))]), world.act, lambda: world.cpu_ns)
+    watch.start(select.poll())
+    world.run(watch, 1000)
+    assert len(world.orders) > 3
+
+
 def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
     world = World()
     watch = world.watch(OF_BATCH)

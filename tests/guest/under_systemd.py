@@ -82,8 +82,8 @@ class Systemd:
     def __init__(self) -> None:
         ROOT.mkdir()
         systemd = f"{SYSTEMD} --system --unit=lab.target --log-target=console"
-        inside = f"mount -t proc proc /proc; exec env container=lab {systemd}"
-        move = f"echo $$ > {ROOT}/cgroup.procs; exec unshare -f -p -m sh -ec '{inside}'"
+        inside = f"echo 0 > {ROOT}/cgroup.procs; mount -t proc proc /proc; exec env container=lab {systemd}"
+        move = f"exec unshare -f -p -m sh -ec '{inside}'"
         with Path("/lab/systemd.log").open("wb") as out:
             self.process = subprocess.Popen(["sh", "-ec", move], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         wait(lambda: self._pid() is not None and self("is-system-running").strip() in ("running", "degraded"), 60)
@@ -103,9 +103,9 @@ class Systemd:
         return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
 
     def main_pid(self, unit: str = "oompolicy.service") -> int:
-        """As it is seen from outside."""
-        procs = (ROOT / "system.slice" / unit / "cgroup.procs").read_text().split()
-        return int(procs[0]) if procs else 0
+        """As it is seen from outside; 0 where it has none."""
+        procs = ROOT / "system.slice" / unit / "cgroup.procs"
+        return int((procs.read_text().split() if procs.exists() else ["0"])[0])
 
 
 def said() -> list[str]:

@@ -22,7 +22,7 @@ from guest.oom_stage import CGROUPS, cannot_be_chosen, log, wait
 LOG, CONFIG = Path("/run/daemon.log"), Path("/run/oompolicy.toml")
 OOMPOLICY = (sys.executable, "-m", "oompolicy")
 TRACING = Path("/sys/kernel/tracing")
-SENDS = TRACING / "events/syscalls/sys_enter_pidfd_send_signal/enable"
+EVENTS = ("syscalls/sys_enter_pidfd_send_signal", "signal/signal_generate")
 OWN = CGROUPS / "own"
 OVER_MIB, HOLDS_MIB = 20, 30
 
@@ -48,8 +48,12 @@ class Daemon:
         command = ["sh", "-ec", move, "sh", *OOMPOLICY, "run", "--config", str(CONFIG)]
         with LOG.open("wb") as out:
             self.process = subprocess.Popen(command, stderr=out)
-        comm = Path(f"/proc/{self.process.pid}/comm")
-        wait(lambda: self.process.poll() is not None or comm.read_text() == "oompolicy\n", 60)
+        wait(lambda: self.process.poll() is not None or self.catches(signal.SIGTERM), 60)
+
+    def catches(self, number: int) -> bool:
+        """Is its end its own already?"""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return bool(int(status.split("SigCgt:")[1].split()[0], 16) >> (number - 1) & 1)
 
     @property
     def said(self) -> list[str]:
@@ -67,32 +71,35 @@ def read(tree: Tree, leaf: str, file: str) -> str:
     return (tree.path / leaf / file).read_text().strip()
 
 
-def key(tree: Tree, leaf: str, file: str, name: str) -> int:
-    """A line of a flat-keyed file."""
-    return next(int(line.split()[1]) for line in read(tree, leaf, file).splitlines() if line.split()[0] == name)
-
-
 def is_frozen(tree: Tree, leaf: str) -> bool:
     return "frozen 1" in read(tree, leaf, "cgroup.events")
 
 
 @contextlib.contextmanager
-def signals_counted(seen: dict[str, int | None], name: str) -> Iterator[None]:
-    """How many pidfd_send_signal() a daemon calls meanwhile; None where this kernel cannot tell."""
-    if not SENDS.exists():
-        seen[name] = None
+def at_once(seen: dict[str, int | None], name: str) -> Iterator[None]:
+    """How many SIGKILLs a daemon makes meanwhile before its first call that signals one process; None: cannot be told.
+
+    By cgroup.kill all get theirs in one write; who has not ended 20 ms later is signalled once more.
+    """
+    switches = [TRACING / "events" / event / "enable" for event in EVENTS]
+    seen[name] = None
+    if not all(switch.exists() for switch in switches):
         yield
         return
     (TRACING / "trace").write_text("")
-    SENDS.write_text("1")
+    for switch in switches:
+        switch.write_text("1")
     yield
-    SENDS.write_text("0")
-    seen[name] = sum("oompolicy" in line for line in (TRACING / "trace").read_text().splitlines() if line[0] != "#")
+    for switch in switches:
+        switch.write_text("0")
+    by_it = [line for line in (TRACING / "trace").read_text().splitlines() if line.lstrip().startswith("oompolicy-")]
+    first = next((index for index, line in enumerate(by_it) if "sys_pidfd_send_signal" in line), len(by_it))
+    seen[name] = sum("signal_generate: sig=9 " in line for line in by_it[:first])
 
 
 def kills(tree: Tree) -> None:
     """A process, all of a cgroup, and a process whose cgroup goes as one."""
-    sent: dict[str, int | None] = {}
+    together: dict[str, int | None] = {}
     for leaf, action in (("process", "kill"), ("cgroup", "kill_cgroup"), ("group", "kill")):
         tree.leaf(leaf)
         if leaf == "group":
@@ -101,14 +108,14 @@ def kills(tree: Tree) -> None:
         for number in range(3):
             tree.put(leaf, f"small{number}", 1)
         before = len(tree.lines("ends"))
-        with signals_counted(sent, leaf):
+        with at_once(together, leaf):
             tree.put(leaf, "big", 1, f"grow={HOLDS_MIB}")
             daemon.until_said("killed")
             time.sleep(0.5)
         left = len(read(tree, leaf, "cgroup.procs").split())
         daemon.end()
         ends = tree.lines("ends")[before:]
-        tell(f"kill {leaf}", said=daemon.said, ends=ends, left=left, sent=sent[leaf])
+        tell(f"kill {leaf}", said=daemon.said, ends=ends, left=left, at_once=together[leaf])
 
 
 def its_own_memory() -> None:
@@ -143,9 +150,9 @@ def for_a_time(tree: Tree) -> None:
     daemon.until_said("memory.high set to")
     high = read(tree, "squeezed", "memory.high")
     time.sleep(1)
-    used, throttled = int(read(tree, "squeezed", "memory.current")), key(tree, "squeezed", "memory.events", "high")
+    used, swapped = (int(read(tree, "squeezed", f"memory.{name}")) for name in ("current", "swap.current"))
     daemon.until_said("memory.high is max again")
-    tell("high", high=high, used=used, throttled=throttled, after=read(tree, "squeezed", "memory.high"))
+    tell("high", high=high, used=used, swapped=swapped, after=read(tree, "squeezed", "memory.high"))
     tree.put("frozen", "frozen", HOLDS_MIB)
     wait(lambda: is_frozen(tree, "frozen"))
     frozen = is_frozen(tree, "frozen")
@@ -231,6 +238,8 @@ def faults(tree: Tree) -> None:
     daemon = Daemon(rule(tree, "nofork", '"kill"\npre_kill = ["true"]', when="cgroup.is_frozen == 1"))
     time.sleep(1)
     memory = {name: Path(f"/proc/sys/vm/{name}") for name in ("overcommit_memory", "overcommit_kbytes")}
+    swap = Path("/proc/swaps").read_text().splitlines()[1].split()[0]
+    subprocess.run(["swapoff", swap], check=True)  # its size counts for what may be promised
     memory["overcommit_kbytes"].write_text("1")
     memory["overcommit_memory"].write_text("2")
     try:

@@ -14,7 +14,7 @@ from typing import Protocol
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed, Judgement
-from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.pace import CLOSE_MS, NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
@@ -187,20 +187,21 @@ class RuleWatch:
                 self._follow()
             readings = self._sensing.read(now_ms)
             judgement = self._judges.looked(readings)
-            for order in judgement.orders:
-                self._begin(order, now_ms)
+            acted_ns, again_ms = self._begin_all(judgement.orders, now_ms)
             watching = self._arm()
             _tell(judgement)
         except Exception as error:  # a bug of ours must not end what keeps the machine alive
             self._fail(error_in_words(error), now_ms)
             return
         self._aim(watching.level_ms, readings, now_ms)
-        took_ms = (self._cpu_ns() - started_ns) / 1e6
+        took_ms = (self._cpu_ns() - started_ns - acted_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
         seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
         _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+        if again_ms is not None:
+            self._look_ms = self._full_ms = _first(self._look_ms, max(again_ms, now_ms + CLOSE_MS))
 
     def _aim(self, level_ms: float | None, readings: Readings, now_ms: int) -> None:
         """From now on amounts are compared with these."""
@@ -230,6 +231,17 @@ class RuleWatch:
         self._sensing.arm(watching.psi, watching.events)
         self._say(self._sensing.notes)
         return watching
+
+    def _begin_all(self, orders: Iterable[Order], now_ms: int) -> tuple[int, int | None]:
+        """Have them done. The time on a CPU that it took, which is no look's; when to look again for one that is over.
+
+        A kill takes a hundred times as long as a look: reckoned with it, the next look would be half a minute away.
+        """
+        started_ns = self._cpu_ns()
+        self._look_ms = None
+        for order in orders:
+            self._begin(order, now_ms)
+        return self._cpu_ns() - started_ns, self._look_ms
 
     def _begin(self, order: Order, now_ms: int) -> None:
         with _about(order):

@@ -66,6 +66,8 @@ def protect_memcg(
             return "no memory.min for the daemon: it is in no memcg of its own"
         directory = hierarchy.directory / path.lstrip("/")
         minimum = directory / "memory.min"
+        if not minimum.exists():
+            return f"no memory.min for the daemon: its cgroup {path} has no memory controller"
         now = minimum.read_bytes().strip()
         if now == b"max" or int(now) >= amount_bytes:
             return None

@@ -205,7 +205,10 @@ class Actions:
             tickets.append(None)
         elif argv == ("desktop",):
             text = ("notify-send", "--app-name=oompolicy", "--urgency=critical", "--", order.rule.name, done)
-            for user, session in desktop_sessions():
+            sessions = desktop_sessions()
+            if not sessions:
+                self._say(f"{why(order)}: notify: nobody who is to be seen from here has a session bus")
+            for user, session in sessions:
                 tickets.append(self._helper.start(text, session, NOTIFY_WITHIN_MS, user))
         else:
             tickets.append(self._helper.start(argv, env, NOTIFY_WITHIN_MS))
