@@ -26,7 +26,7 @@ def systemd_of_this_machine() -> dict[str, Path | bytes]:
     told = subprocess.run(["ldd", SYSTEMD, SYSTEMCTL], capture_output=True, text=True, check=True).stdout
     files: dict[str, Path | bytes] = {found: Path(found) for found in re.findall(r"(/\S+) \(0x", told)}
     files |= {str(path): path for path in (SYSTEMD, SYSTEMCTL)}
-    files |= {"/etc/systemd/system/oompolicy.service": UNIT}
+    files |= {"/etc/systemd/system/oompolicy.service": UNIT, "/lab/desktop.conf": UNIT.with_name("desktop.conf")}
     return files
 
 
@@ -98,6 +98,14 @@ def test_reload_reads_the_file_anew_and_a_wrong_one_leaves_the_old(seen: Proofs)
 def test_after_a_kill_9_and_after_the_watchdog_it_is_there_again(seen: Proofs) -> None:
     counts = seen["restarted by systemd"]["counts"]
     assert [(each["NRestarts"], each["ActiveState"]) for each in counts] == [("1", "active"), ("2", "active")]
+
+
+def test_desktops_are_told_with_the_drop_in_and_without_it_the_log_says_that_nobody_is(seen: Proofs) -> None:
+    proof = seen["desktops"]
+    kinds = [line for line in proof["said"] if "told: " in line or "notify: " in line]
+    assert len(kinds) == 2
+    assert kinds[0].endswith("notify: nobody who is to be seen from here has a session bus")
+    assert re.match(r"told: 1000:1000 /run/user/1000 .* -- tells killed \w+ \(\d+\)", kinds[1])
 
 
 def test_it_is_stopped_without_a_complaint(seen: Proofs) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 from guest.oom_stage import CGROUPS, cannot_be_chosen, load, log, wait
@@ -186,6 +187,47 @@ def restarts(systemd: Systemd) -> None:
     tell("stopped", answer=answer, shown=shown, high=high.read_text().strip(), said=said())
 
 
+NOTIFY_SEND = '#!/bin/sh\necho "told: $(id -u):$(id -g) $XDG_RUNTIME_DIR $*"\n'  # what it prints goes into the log
+DESKTOP = """backend = "kill"
+[[rule]]
+name = "tells"
+when = "cgroup.current_mib > 20"
+scope = "/container/system.slice/killed.service"
+action = "kill"
+notify = ["desktop"]
+"""
+
+
+def kills_told() -> int:
+    return len([line for line in said() if "rule tells" in line and "killed" in line])
+
+
+def has_grown(before: int) -> bool:
+    return kills_told() > before
+
+
+def tells_desktops(systemd: Systemd) -> None:
+    """Without the drop-in, and with it: a user with a session bus, and notify-send's name for a script of ours."""
+    enter = ["nsenter", "-t", str(systemd._pid()), "-m", "sh", "-ec"]
+    script = "mkdir -p /run/user/1000; touch /run/user/1000/bus; chown -R 1000:1000 /run/user/1000"
+    subprocess.run([*enter, script], check=True)
+    Path("/usr/bin/notify-send").write_text(NOTIFY_SEND)
+    Path("/usr/bin/notify-send").chmod(0o755)
+    Path("/etc/oompolicy/oompolicy.toml").write_text(DESKTOP)
+    for is_dropped_in in (False, True):
+        if is_dropped_in:
+            (UNITS / "oompolicy.service.d/desktop.conf").write_bytes(Path("/lab/desktop.conf").read_bytes())
+            systemd("daemon-reload")
+        systemd("start", "oompolicy.service")
+        before = kills_told()
+        systemd("start", "killed.service")
+        wait(partial(has_grown, before), 30)
+        time.sleep(3)
+        systemd("stop", "oompolicy.service")
+        systemd("reset-failed", "killed.service")
+    tell("desktops", said=said())
+
+
 def main() -> None:
     cannot_be_chosen()
     load()
@@ -196,6 +238,7 @@ def main() -> None:
     rules(systemd)
     reloads(systemd)
     restarts(systemd)
+    tells_desktops(systemd)
     tell("log", lines=log().splitlines())
     systemd.process.kill()
     (ROOT / "cgroup.kill").write_text("1")
