@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.choose import Choice, Target, choose
+from oompolicy.backends.kill.desktop import desktop_sessions
 from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.guard import Guard
-from oompolicy.backends.kill.helper import Helper, desktop_sessions
 from oompolicy.backends.kill.killing import Killing, Tools, command_env
 from oompolicy.backends.kill.other import Ways, begin_other, in_words, why_not
 from oompolicy.backends.kill.pending import Done, Pending, Say, why
@@ -32,6 +32,9 @@ from oompolicy.rules.preference import Preferences
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
 from oompolicy.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from oompolicy.backends.kill.helper import Helper
 
 NOTIFY_WITHIN_MS: Final = 10_000
 # Runners-up that a dry run names.
