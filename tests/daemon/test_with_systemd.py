@@ -45,12 +45,12 @@ def test_the_watchdog_is_fed_while_it_runs_and_not_while_it_is_stopped(arena: Ar
     """Nothing but the watchdog wakes it: the rule is far from true, and nobody stalls."""
     rows = [rule("big", f"{arena.scope}/*", when="lasts(psi.memory.full.avg10 > 99, 600)")]
     with killer(trusted_folder, *rows, environment={"WATCHDOG_USEC": "1000000"}) as daemon:
-        assert fed(daemon.systemd, 5) >= 8, "twice a second"
+        assert fed(daemon.systemd, 5) >= 6, "twice a second, on a machine that may be busy"
         daemon.process.send_signal(signal.SIGSTOP)
         fed(daemon.systemd, 0.2)
         assert fed(daemon.systemd, 3) == 0
         daemon.process.send_signal(signal.SIGCONT)
-        assert fed(daemon.systemd, 3) >= 4
+        assert fed(daemon.systemd, 3) >= 3
 
 
 def fed(systemd: socket.socket, for_s: float) -> int:
