@@ -114,6 +114,13 @@ def test_where_no_fork_is_to_be_had_it_kills(seen: Proofs) -> None:
     assert (proof["left"], proof["status"]) == ("", 0)
 
 
+def test_init_the_daemon_and_what_it_was_started_from_are_never_killed_whatever_a_policy_wants(seen: Proofs) -> None:
+    proof = seen["never"]
+    (line,) = lines(proof, ": killed")
+    assert f"small ({proof['small']})" in line
+    assert (proof["lives"], proof["status"]) == ([True, True, True], 0)
+
+
 def test_the_daemon_is_locked_protected_and_out_of_the_kernel_s_choice(seen: Proofs) -> None:
     own = seen["own"]
     assert (own["adj"], own["min"]) == (-1000, 32 * MIB)

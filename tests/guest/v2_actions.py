@@ -254,11 +254,36 @@ def faults(tree: Tree) -> None:
     tell("no fork", refused=refused, said=daemon.said, left=read(tree, "nofork", "cgroup.procs"), status=daemon.end())
 
 
+SUICIDAL = """
+from oompolicy import *
+
+@policy
+def suicidal(task: Task, oc: OomControl) -> int | Verdict:
+    return KILL if task.pid == 1 or task.comm in ("oompolicy", "oompolicy-run", "sh", "python3") else DEFER
+"""
+
+
+def whom_it_never_kills(tree: Tree) -> None:
+    """A policy that wants init, the daemon, its helper and what it was started from dead before all others."""
+    Path("/run/suicidal.py").write_text(SUICIDAL)
+    tree.leaf("small")
+    small = tree.put("small", "small", HOLDS_MIB)
+    Path("/proc/self/oom_score_adj").write_text("0")  # nor are they kept by this
+    rule = '[[rule]]\nname = "all"\nwhen = "mem_available_percent >= 0"\naction = "{}"\ncooldown = "1h"\n'
+    rule += 'policy = "/run/suicidal.py"\npre_kill = ["true"]\n'
+    daemon = Daemon(rule.format("kill"))
+    daemon.until_said("killed")
+    wait(lambda: not read(tree, "small", "cgroup.procs"))
+    cannot_be_chosen()
+    lives = [Path(f"/proc/{pid}").exists() for pid in (1, os.getppid(), daemon.process.pid)]
+    tell("never", small=small, lives=lives, said=daemon.said, status=daemon.end())
+
+
 def main() -> None:
     cannot_be_chosen()
     os.environ.pop("JOURNAL_STREAM", None)
     began_s = time.monotonic()
-    for act in (kills, for_a_time, until_the_end, faults):
+    for act in (kills, for_a_time, until_the_end, faults, whom_it_never_kills):
         with Tree() as tree:
             act(tree)
     its_own_memory()
