@@ -236,16 +236,24 @@ def test_trouble_is_one_line_and_the_watch_goes_on(trouble: Exception, capsys: p
     assert world.orders
 
 
-def test_an_executor_that_refuses_is_said_and_the_rule_rests(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(BackendError("kill", "no way"), "kill: no way"), (MemoryError(), "MemoryError")]
+)
+def test_an_executor_that_refuses_is_said_and_the_rule_rests(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Refusing(World):
         def act(self, order: Order, now_ms: int) -> Doing:
             super().act(order, now_ms)
-            raise BackendError("kill", "no way")
+            raise error
 
     world = Refusing(replace(FINE, mem_available_bytes=GIB))
-    world.run(world.watch(LOW), 4000)
-    assert "rule low: kill: no way" in capsys.readouterr().err
+    watch = world.watch(LOW)
+    world.run(watch, 4000)
+    assert f"rule low: {said}" in capsys.readouterr().err
     assert len(world.orders) == 1
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "after its cooldown"
 
 
 def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,6 +270,8 @@ def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.Cap
     watch = world.watch(LOW)
     world.run(watch, 1000)
     assert "please report this" in capsys.readouterr().err
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "its order is over, and it has rested"
     watch.close()
     assert world.is_closed
 

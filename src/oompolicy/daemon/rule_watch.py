@@ -247,33 +247,33 @@ class RuleWatch:
         with _about(order):
             try:
                 pending = self._act(order, now_ms)
-            except OompolicyError as error:
-                log(f"rule {order.rule.name}: {error}")
-                self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
+            except Exception as error:  # one order that goes wrong must not end the watch over the others
+                log(f"rule {order.rule.name}: {error_in_words(error)}")
+                self._ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
                 return
         self._pending[pending] = order
         self._advance(pending, now_ms)
 
     def _advance(self, pending: Pending, now_ms: int) -> None:
-        with _about(self._pending[pending]):
+        order = self._pending[pending]
+        with _about(order):
             try:
                 outcome = pending.advance(now_ms)
-            except Exception as error:  # one order that goes wrong must not end the watch over the others
+            except Exception as error:  # as in _begin()
                 log(error_in_words(error))
-                self._drop(pending)
-                return
-        if outcome is None:
-            return
-        self._drop(pending)
+                outcome = Outcome(order, at_ms=now_ms, failed=str(error))
+        if outcome is not None:
+            del self._pending[pending]
+            pending.close()
+            self._ended(outcome, now_ms)
+
+    def _ended(self, outcome: Outcome, now_ms: int) -> None:
+        """An order is over, in whatever way: the rule rests, and is judged again when it has."""
         judgement = self._judges.ended(outcome, now_ms)
         _tell(judgement)
         if judgement.look_at_ms is not None:
             self._look_ms = _first(self._look_ms, judgement.look_at_ms)
             self._full_ms = _first(self._full_ms, judgement.look_at_ms)
-
-    def _drop(self, pending: Pending) -> None:
-        del self._pending[pending]
-        pending.close()
 
     def _wait_for_pending(self) -> None:
         """Have poll() wait for what the orders under way wait for, and no longer for what they do not."""
