@@ -62,6 +62,9 @@ class RuleRow(Struct, frozen=True, forbid_unknown_fields=True):
     policy: str | None = None
     params: dict[str, Parameter] = {}
     action: Action = "kill"
+    among: str | list[str] = []
+    by: str | list[str] = []
+    recursive: bool = False
     amount: str | None = None
     undo_after: str | None = None
     grace: str | None = None

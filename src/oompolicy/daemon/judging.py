@@ -27,17 +27,20 @@ class Judging:
         self._overall = overall
         self._state = State()
         self._scopes: dict[str, tuple[str, ...]] = {}
+        self._read: frozenset[str] = frozenset()
         self.set_paths(())
 
     def set_paths(self, paths: Iterable[str]) -> None:
         """These are the cgroups there are now."""
         paths = tuple(paths)
         self._scopes = {each.rule.name: in_scope(each.rule, paths) for each in self._rules}
+        besides = (path for path in paths if any(each.reads_besides(path) for each in self._rules))
+        self._read = frozenset((*(scope for scopes in self._scopes.values() for scope in scopes), *besides))
 
     @property
     def scopes(self) -> frozenset[str]:
-        """All that some rule is judged for."""
-        return frozenset(scope for scopes in self._scopes.values() for scope in scopes)
+        """All that some rule is judged for, or reads."""
+        return self._read
 
     def looked(self, readings: Readings) -> Judgement:
         """Judge all rules."""
@@ -68,6 +71,7 @@ def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bo
     has_cgroups = False
     for each in rules:
         has_cgroups |= any(glob != MACHINE for glob in each.rule.scope)
-        for field in each.test.fields:
+        has_cgroups |= bool(each.test.others) or each.ranking is not None
+        for field in each.fields:
             (cgroup if field.is_of_cgroup else machine).update(field.files)
     return frozenset(machine - {_MEMINFO}), frozenset(cgroup), has_cgroups

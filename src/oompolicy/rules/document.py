@@ -11,7 +11,7 @@ from typing import Final
 
 from oompolicy.rules.fields import FIELDS, RESOURCES, Field
 from oompolicy.rules.judge import APART_MS
-from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS
+from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS, RANKING
 
 _LANGUAGE: Final = """\
 # Conditions
@@ -45,14 +45,38 @@ span if that is sooner: where A is often true, write `lasts(A and B, 5)` rather 
 This page is made from the tables of `src/oompolicy/rules/fields.py` and `syntax.py`, by
 `python -m oompolicy.rules.document`.
 
+## Other cgroups
+
+`of("/system.slice", cgroup.psi.memory.full.avg10 > 40)` asks about a cgroup that is not the rule's scope. The patterns are those of
+a [scope](rules.md#keys-of-rule); `lasts()` may stand outside, where it may be another of them at each look, or inside, where it is
+one of them all the time. Where there is no such cgroup it is false, and `not of(…)` true. A rule that asks this is about the
+machine's memory: while its order is carried out no other rule gives one.
+
+## Cgroups compared
+
+The `by` of a rule is a number for each cgroup of its `among`: fields of the cgroup and of the machine, functions and arithmetic as
+above, and:
+
+| in `by` | is |
+|---|---|
+{ranking}
+The largest number goes first. Of a list of numbers the first that differs decides. What is not known comes last.
+
+```toml
+by = "cgroup.swap_mib"
+by = "rate(cgroup.io_mib)"
+by = "cgroup.current_mib / (cgroup.current_mib - growth(cgroup.current_mib, 15))"
+by = ["cgroup.unprotected_mib if cgroup.current_mib > total(cgroup.current_mib) / 2 else 0", "cgroup.swap_mib"]
+```
+
 ## Fields of the machine
 
 | field | unit | is | from /proc |
 |---|---|---|---|
 {machine}
-## Fields of the scope's cgroup
+## Fields of a cgroup
 
-For rules whose scope is not the machine. Where the cgroup has no such file, or it says `max`, the field is not known.
+The rule's scope; within `of()` and `by` the cgroup that is asked about. Where the cgroup has no such file, or it says `max`, the field is not known.
 
 | field | unit | is | from |
 |---|---|---|---|
@@ -63,6 +87,7 @@ def conditions_page() -> str:
     """The whole page."""
     parts = {
         "functions": "".join(f"| `{row.call}` | {row.doc} |\n" for row in FUNCTIONS.values()),
+        "ranking": "".join(f"| `{row.call}` | {row.doc} |\n" for row in RANKING.values()),
         "constants": ", ".join(f"`{name}`" for name in CONSTANTS),
         "apart": f"{APART_MS / 1000:g}",
         "machine": "".join(_rows(field for field in FIELDS if not field.is_of_cgroup)),

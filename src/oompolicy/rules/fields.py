@@ -151,6 +151,11 @@ def _above(amount: int | None, protected: int | None) -> float | None:
     return None if amount is None or protected is None else max(amount - protected, 0) / (1 << 20)
 
 
+def _unprotected(cgroup: CgroupReading) -> float | None:
+    over = _above(cgroup.current_bytes, cgroup.low_bytes), _above(cgroup.current_bytes, cgroup.min_bytes)
+    return None if over[0] is None or over[1] is None else min(over[0], over[1])
+
+
 _CGROUP: Final = (
     _of_cgroup("current_mib", "memory.current", Unit.MIB, lambda cgroup: _mib(cgroup.current_bytes),
                "memory.current, all below it included."),
@@ -162,6 +167,8 @@ _CGROUP: Final = (
     _of_cgroup("over_min_mib", "memory.current memory.min", Unit.MIB,
                lambda cgroup: _above(cgroup.current_bytes, cgroup.min_bytes),
                "The same above memory.min."),
+    _of_cgroup("unprotected_mib", "memory.current memory.low memory.min", Unit.MIB, _unprotected,
+               "memory.current above the greater of memory.low and memory.min; 0 below it."),
     _of_cgroup("max_mib", "memory.max", Unit.MIB, lambda cgroup: _mib(cgroup.max_bytes), "memory.max."),
     _of_cgroup("high_mib", "memory.high", Unit.MIB, lambda cgroup: _mib(cgroup.high_bytes), "memory.high."),
     _of_cgroup("swap_mib", "memory.swap.current", Unit.MIB, lambda cgroup: _mib(cgroup.swap_current_bytes),
@@ -172,6 +179,8 @@ _CGROUP: Final = (
     _of_cgroup("anon_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.anon_bytes), "Anonymous memory."),
     _of_cgroup("file_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.file_bytes),
                "Memory of files, tmpfs and shared memory included."),
+    _of_cgroup("io_mib", "io.stat", Unit.MIB, lambda cgroup: _mib(cgroup.io_bytes),
+               "What it has read from disks and written to them (io controller). For rate() and growth()."),
     _of_cgroup("events.low", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_low,
                "How often it was reclaimed from although below memory.low. Counters are for rate() and growth()."),
     _of_cgroup("events.high", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_high,

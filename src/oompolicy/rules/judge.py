@@ -7,7 +7,7 @@ order out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -24,9 +24,10 @@ from oompolicy.rules.cases import (
 from oompolicy.rules.condition import Answer, Condition, Memory
 from oompolicy.rules.fields import Field
 from oompolicy.rules.look import MACHINE, Look
+from oompolicy.rules.ranking import Memories, Numbers, Ranking, ranking_of, within
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome, Rule
-from oompolicy.rules.scopes import depth, overlap
+from oompolicy.rules.scopes import depth, matches, overlap
 from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import Sensors, Watch, together, watches
 
@@ -49,6 +50,10 @@ class Test(Protocol):
     def fields(self) -> tuple[Field, ...]:
         """What it reads, so that nothing else need be."""
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Patterns of the cgroups that it asks about, whatever the scope."""
+
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         """What is true now, and what to remember."""
 
@@ -58,14 +63,30 @@ class Test(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A rule with its condition read."""
+    """A rule with its condition read, and how it compares cgroups; None where it does not."""
 
     rule: Rule
     test: Test
+    ranking: Ranking | None = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All that it reads."""
+        return (*self.test.fields, *(() if self.ranking is None else self.ranking.fields))
+
+    def reads_besides(self, path: str) -> bool:
+        """Does it read that cgroup, even if it is none of its scopes?"""
+        if self.ranking is not None and self.ranking.reads(path):
+            return True
+        return any(matches(pattern, path) for pattern in self.test.others)
 
     def concerns(self, scope: str) -> str:
-        """Whose memory it is about when it fires for a scope: who reads anything of the machine's is about that."""
-        return scope if all(field.is_of_cgroup for field in self.test.fields) else MACHINE
+        """Whose memory it is about when it fires for a scope.
+
+        Who reads anything of the machine's, or of another cgroup's, is about the machine's.
+        """
+        is_of_scope = not self.test.others and all(field.is_of_cgroup for field in self.test.fields)
+        return scope if is_of_scope else MACHINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +103,10 @@ class _Written:
     def fields(self) -> tuple[Field, ...]:
         return self.condition.fields
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        return self.condition.others
+
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         return self.condition.judge(look, memory)
 
@@ -91,7 +116,7 @@ class _Written:
 
 def armed(rule: Rule) -> Armed:
     """The rule with its condition read. Raises ConfigError where that cannot be."""
-    return Armed(rule, _Written(parse_condition(rule.when)))
+    return Armed(rule, _Written(parse_condition(rule.when)), ranking_of(rule))
 
 
 Key = tuple[str, str]  # the rule's name, the scope
@@ -100,9 +125,13 @@ Scopes = Mapping[str, Sequence[str]]  # by the rule's name
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered between looks. spent_ms: when kills were ordered, for the budget of all rules together."""
+    """What is remembered between looks. spent_ms: when kills were ordered, for the budget of all rules together.
+
+    ranked: what is remembered of the cgroups that rules compare, by the numbers' texts.
+    """
 
     cases: Mapping[Key, Case] = field(default_factory=dict)
+    ranked: Mapping[tuple[str, ...], Memories] = field(default_factory=dict)
     recent: tuple[Readings, ...] = ()
     spent_ms: tuple[int, ...] = ()
     told: frozenset[tuple[str, ...]] = frozenset()
@@ -175,12 +204,15 @@ class _Judge:
         self._cases = dict(state.cases)
         self._spent_ms = _still_counted(state.spent_ms, overall, self._now_ms)
         self._told = set(state.told)
+        self._numbers: dict[str, dict[str, Numbers]] = {}
+        self._ranked: dict[tuple[str, ...], Memories] = {}
         self._notes: list[str] = []
         self._look_at_ms: list[int] = []
 
     def looked(self, readings: Readings, scopes: Scopes) -> Judgement:
         self._let_time_pass()
         recent = _recent(self._state.recent, readings)
+        self._compare((rule for rule in self._rules if rule.ranking is not None and rule.ranking.remembers), recent)
         turns = list(self._turns(scopes))
         firing: list[tuple[Armed, str, str]] = []
         for rule, scope in turns:
@@ -192,11 +224,23 @@ class _Judge:
         # After all have been judged: what lasts is remembered of each look, whoever wins.
         places = {each.rule.name: place for place, each in enumerate(self._rules)}
         firing.sort(key=lambda each: (places[each[0].rule.name], *_precedence(each[1], readings)))
+        self._compare((rule for rule, _, _ in firing), recent)
         orders = tuple(order for each in firing if (order := self._order(*each)) is not None)
         self._forget({(rule.rule.name, scope) for rule, scope in turns})
         self._look_at_ms += [case.until_ms for case in self._cases.values() if case.phase is not Phase.WATCHING]
-        state = State(self._cases, recent, self._spent_ms, frozenset(self._told), self._now_ms)
+        state = State(self._cases, self._ranked, recent, self._spent_ms, frozenset(self._told), self._now_ms)
         return Judgement(state, orders, tuple(self._notes), min(self._look_at_ms, default=None))
+
+    def _compare(self, rules: Iterable[Armed], recent: tuple[Readings, ...]) -> None:
+        """The numbers of the cgroups that these rules compare: at each look where that must be, or when one fires."""
+        for rule in rules:
+            if rule.ranking is None or rule.rule.name in self._numbers:
+                continue
+            texts, before = rule.ranking.texts, recent[0] if len(recent) > 1 else None
+            found, memories = rule.ranking.judge(recent[-1], before, self._state.ranked.get(texts, {}))
+            self._numbers[rule.rule.name] = found
+            if rule.ranking.remembers:
+                self._ranked[texts] = {**self._ranked.get(texts, {}), **memories}
 
     def _turns(self, scopes: Scopes) -> Iterator[tuple[Armed, str]]:
         for rule in self._rules:
@@ -255,7 +299,8 @@ class _Judge:
             self._spent_ms = (*self._spent_ms, self._now_ms)
             self._told -= {("budget", *key), ("budget",)}
         self._cases[key] = after
-        return Order(rule.rule, scope, why)
+        compared = within(self._numbers.get(rule.rule.name, {}), scope)
+        return Order(rule.rule, scope, why, tuple(compared.items()))
 
     def _is_busy(self, concerns: str) -> bool:
         """Is an order about that memory, or one about memory in its scope, being carried out?"""

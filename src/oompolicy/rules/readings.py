@@ -61,6 +61,7 @@ class CgroupReading:
     swap_max_bytes: int | None = None
     anon_bytes: int | None = None
     file_bytes: int | None = None
+    io_bytes: int | None = None  # io.stat: rbytes and wbytes of all devices
     memory: Pressure = Pressure()
     io: Pressure = Pressure()
     cpu: Pressure = Pressure()

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from oompolicy.rules.condition import Judging, Memory
 from oompolicy.rules.fields import Field, Psi
 from oompolicy.rules.look import Look
-from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Rate, Reads, constant
+from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of, Rate, Reads, constant
 
 # The soonest that a level is looked at again, as in earlyoom.
 SOONEST_MS: Final = 100
@@ -118,7 +118,7 @@ def watches(root: Node, look: Look, memory: Memory) -> tuple[Watch, ...]:
     if judging.truth(root) is True:
         return ()
     lasting = tuple(WaitWatch(_pace_ms(span_ms)) for span_ms in _lasting(root, memory))
-    return (*_waits(root, look, judging), *lasting)
+    return (*_waits(root, judging), *lasting)
 
 
 def _pace_ms(span_ms: int) -> int:
@@ -134,23 +134,34 @@ def _lasting(node: Node, memory: Memory) -> Iterable[int]:
             if node.index in memory.since:
                 yield node.span_ms
             yield from _lasting(node.part, memory)
+        case Of():
+            for (index, _), inside in memory.others.items():
+                if index == node.index and node.part is not None:
+                    yield from _lasting(node.part, inside)
 
 
-def _waits(node: Node, look: Look, judging: Judging) -> tuple[Watch, ...]:
+def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
     match node:
         case Compare():
-            return (_of_compare(node, look),)
+            return (_of_compare(node, judging.look),)
         case AllOf():
-            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return min(false, key=_cost, default=())
         case AnyOf():
-            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return tuple(watch for found in false for watch in found)
         case Lasts(negated=True):
             return (WaitWatch(_pace_ms(node.span_ms)),)
         case Lasts():
             # Where its part is true already, time alone is wanting: that is the answer's due_ms.
-            return () if judging.truth(node.part) is True else _waits(node.part, look, judging)
+            return () if judging.truth(node.part) is True else _waits(node.part, judging)
+        case Of(negated=True):
+            return (WaitWatch(REGULAR_MS),)
+        case Of(part=None):
+            return ()  # of cgroups that come the tree of cgroups tells
+        case Of(part=part):
+            assert part is not None
+            return tuple(watch for other in judging.others(node).values() for watch in _waits(part, other))
 
 
 def _cost(found: tuple[Watch, ...]) -> float:
