@@ -148,7 +148,8 @@ def test_a_name_beyond_ascii() -> None:
 
 
 WORDS = [*(field.name for field in FIELDS[:40:7]), *CONSTANTS, *FUNCTIONS, "and", "or", "not", "(", ")", ",", "3", "<",
-         "'/a'", "cgroup.swap_mib", "*", "/", "0", "x", "==", "-", " ", "if", "else", "[", "lambda", ":", ":=", "'", "\\", "\n", "#",
+         "'/a'", "cgroup.swap_mib",
+         "*", "/", "0", "x", "==", "-", " ", "if", "else", "[", "lambda", ":", ":=", "'", "\\", "\n", "#",
          "é"]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 
 from oompolicy.rules.fields import Field
 from oompolicy.rules.look import Look
+from oompolicy.rules.scopes import matches
 from oompolicy.rules.tree import (
     ARITHMETIC,
     COMPARISONS,
@@ -33,7 +34,6 @@ from oompolicy.rules.tree import (
     numbers_in,
     others_in,
 )
-from oompolicy.rules.scopes import matches
 from oompolicy.rules.words import why
 
 # After so long without a look, what was true before says nothing of the time between: the daemon was stopped, or

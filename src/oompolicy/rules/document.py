@@ -47,15 +47,15 @@ This page is made from the tables of `src/oompolicy/rules/fields.py` and `syntax
 
 ## Other cgroups
 
-`of("/system.slice", cgroup.psi.memory.full.avg10 > 40)` asks about a cgroup that is not the rule's scope. The patterns are those of
-a [scope](rules.md#keys-of-rule); `lasts()` may stand outside, where it may be another of them at each look, or inside, where it is
-one of them all the time. Where there is no such cgroup it is false, and `not of(…)` true. A rule that asks this is about the
-machine's memory: while its order is carried out no other rule gives one.
+`of("/system.slice", cgroup.psi.memory.full.avg10 > 40)` asks about a cgroup that is not the rule's scope. The patterns
+are those of a [scope](rules.md#keys-of-rule). `lasts()` may stand outside, where it may be another of them at each
+look, or inside, where it is one of them all the time. Where there is no such cgroup it is false, and `not of(…)` true.
+A rule that asks this is about the machine's memory: while its order is carried out no other rule gives one.
 
 ## Cgroups compared
 
-The `by` of a rule is a number for each cgroup of its `among`: fields of the cgroup and of the machine, functions and arithmetic as
-above, and:
+The `by` of a rule is a number for each cgroup of its `among`: fields of the cgroup and of the machine, functions and
+arithmetic as above, and:
 
 | in `by` | is |
 |---|---|
@@ -66,7 +66,7 @@ The largest number goes first. Of a list of numbers the first that differs decid
 by = "cgroup.swap_mib"
 by = "rate(cgroup.io_mib)"
 by = "cgroup.current_mib / (cgroup.current_mib - growth(cgroup.current_mib, 15))"
-by = ["cgroup.unprotected_mib if cgroup.current_mib > total(cgroup.current_mib) / 2 else 0", "cgroup.swap_mib"]
+by = ["cgroup.swap_mib if cgroup.swap_mib > total(cgroup.swap_mib) / 2 else 0", "cgroup.current_mib"]
 ```
 
 ## Fields of the machine
@@ -76,7 +76,8 @@ by = ["cgroup.unprotected_mib if cgroup.current_mib > total(cgroup.current_mib) 
 {machine}
 ## Fields of a cgroup
 
-The rule's scope; within `of()` and `by` the cgroup that is asked about. Where the cgroup has no such file, or it says `max`, the field is not known.
+The rule's scope; within `of()` and `by` the cgroup that is asked about. Where it has no such file, or that says `max`,
+the field is not known.
 
 | field | unit | is | from |
 |---|---|---|---|

@@ -137,7 +137,9 @@ def outermost(paths: Iterable[str]) -> list[str]:
 
 def within(numbers: Mapping[str, Numbers], scope: str) -> dict[str, Numbers]:
     """Of the cgroups that are in a scope."""
-    return {path: found for path, found in numbers.items() if scope == MACHINE or path == scope or is_under(path, scope)}
+    return {
+        path: found for path, found in numbers.items() if scope == MACHINE or path == scope or is_under(path, scope)
+    }
 
 
 def worst_first(

@@ -44,9 +44,9 @@ class Rule:
     when: the condition's text; python: instead of it, a function of a file ("FILE.py:NAME"). scope: globs on the path
     from the root of the cgroups that the rule is judged for, each on its own (scopes.matches); ("/",) is the machine.
     policy: who is chosen among the processes of the scope (None: the daemon's). among: patterns of cgroups that are
-    compared with each other and killed whole, by numbers (ranking.py); is_recursive: and their children. grace_ms: SIGTERM first, and SIGKILL
-    after so long; 0 kills at once. pre_kill: a command with a time limit that is run before. cooldown_ms: how long the
-    rule rests in this scope when what it ordered is done. budget: of each scope's kills.
+    compared with each other and killed whole, by numbers (ranking.py); is_recursive: and their children. grace_ms:
+    SIGTERM first, and SIGKILL after so long; 0 kills at once. pre_kill: a command with a time limit that is run before.
+    cooldown_ms: how long the rule rests in this scope when what it ordered is done. budget: of each scope's kills.
     """
 
     name: str

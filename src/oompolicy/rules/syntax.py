@@ -254,7 +254,12 @@ class _Parser:
                 return self._of_peers(found)
             case ast.Name() | ast.Attribute():
                 return self._name(found)
-            case ast.Call(func=ast.Name(id="lasts" | "of" | "exists")) | ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            case (
+                ast.Call(func=ast.Name(id="lasts" | "of" | "exists"))
+                | ast.Compare()
+                | ast.BoolOp()
+                | ast.UnaryOp(op=ast.Not())
+            ):
                 raise self._refused(found, f"{self._source(found)} is true or false, not a number")
             case ast.Call():
                 raise self._no_such(found.func, "function", list(FUNCTIONS))
