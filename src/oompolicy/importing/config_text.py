@@ -45,7 +45,11 @@ def _rule(imported: ImportedRule) -> Iterator[str]:
         yield from _wrapped(origin.origin, "# ")
     yield "[[rule]]"
     for key, value in _keys(imported.rule):
-        yield f"{key} = {_value(value)}"
+        line = f"{key} = {_value(value)}"
+        if isinstance(value, list) and len(line) > WIDTH:
+            yield from (f"{key} = [", *(f"    {_value(one)}," for one in value), "]")
+        else:
+            yield line
 
 
 def _wrapped(text: str, start: str) -> list[str]:
@@ -68,6 +72,11 @@ def _keys(rule: Rule) -> Iterator[tuple[str, object]]:
     if rule.policy is not None:
         yield "policy", rule.policy
     yield "action", _ACTIONS.get(rule.action, rule.action.value)
+    for key, texts in (("among", rule.among), ("by", rule.by)):
+        if texts:
+            yield key, texts[0] if len(texts) == 1 else list(texts)
+    if rule.is_recursive:
+        yield "recursive", True
     if rule.grace_ms:
         yield "grace", _duration(rule.grace_ms)
     yield "cooldown", _duration(rule.cooldown_ms)
@@ -99,7 +108,13 @@ def _duration(duration_ms: int) -> str:
 
 
 def _value(value: object) -> str:
-    """A TOML value: JSON's texts, numbers, lists and booleans are TOML's too."""
+    """A TOML value: JSON's texts, numbers, lists and booleans are TOML's too.
+
+    >>> print(_value('of("/a", cgroup.swap_mib > 0)'))
+    'of("/a", cgroup.swap_mib > 0)'
+    """
+    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
+        return f"'{value}'"
     text = json.dumps(value, ensure_ascii=False)
     # TOML wants the one control character escaped that JSON lets stand.
     return text.replace("\x7f", "\\u007f")

@@ -303,6 +303,12 @@ def _oom_kills(look: Look) -> float | None:
     return look.machine.oom_kills
 
 
+def _swap_out(look: Look) -> float | None:
+    before = None if look.earlier is None else look.earlier.machine.swapped_out_pages
+    now = look.machine.swapped_out_pages
+    return None if before is None or now is None else max(now - before, 0) / look.span_s
+
+
 _MACHINE_BASE: Final = _Base("", "pressure/{}", "vmstat", of_cgroup=False)
 _CGROUP_BASE: Final = _Base("cgroup.", "{}.pressure", "memory.stat", of_cgroup=True)
 
@@ -312,6 +318,8 @@ FIELDS: Final = (
     *_reclaim_fields(_MACHINE_BASE),
     Field("oom_kills", Unit.COUNT, "How many the kernel's OOM killer has killed since boot. For rate() and growth().",
           ("vmstat",), _oom_kills),
+    Field("swap_out_pages_per_s", Unit.PAGES_PER_S, "Pages written to swap, a second.", ("vmstat",), _swap_out,
+          over_time=True),
     *_CGROUP,
     *_psi_fields(_CGROUP_BASE),
     *_reclaim_fields(_CGROUP_BASE),

@@ -45,6 +45,7 @@ class MachineReading:
     reclaimed_pages: int | None = None  # pgsteal_kswapd + pgsteal_direct
     refaulted_pages: int | None = None  # workingset_refault_anon + _file
     oom_kills: int | None = None
+    swapped_out_pages: int | None = None  # pswpout
 
 
 @dataclass(frozen=True, slots=True)

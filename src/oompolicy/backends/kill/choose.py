@@ -182,7 +182,10 @@ def _worst_of(candidates: Sequence[Candidate], paths: frozenset[str]) -> dict[st
 
 
 def _in_numbers(texts: Sequence[str], numbers: Sequence[float | None], count: int) -> str:
-    said = ", ".join(f"{text}: {short(number)}" for text, number in zip(texts, numbers, strict=True))
+    """The first that is not 0: of those before it nothing was to be told."""
+    pairs = list(zip(texts, numbers, strict=True))
+    text, number = next((pair for pair in pairs if pair[1]), pairs[-1])
+    said = f"{text}: {short(number)}"
     return f"the worst of {count} compared by {said}" if count > 1 else said
 
 
