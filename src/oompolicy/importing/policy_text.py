@@ -78,7 +78,6 @@ def policy_source(
     last: str,
     *,
     start: str = "task.badness",
-    imports: Sequence[str] = (),
 ) -> str:
     """The whole file; start is what `points` begins with, last what is returned in the end."""
     constants = [constant for clause in clauses for constant in clause.constants]
@@ -86,7 +85,7 @@ def policy_source(
     lines = [f'"""{doc}', "", f"Belongs here: {name}. Must not know: anything but the policy API.", '"""', ""]
     if not is_compiled:
         lines += ["import re", ""]
-    lines += ["from oompolicy import *", *imports, ""]
+    lines += ["from oompolicy import *", ""]
     for constant in constants:
         lines += _constant(constant)
     where = "it can go into the kernel" if is_compiled else "in user space alone: expressions do not compile"
