@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from oompolicy.assign import Assignment
 from oompolicy.importing.imported import Imported, ImportedRule, plain
 from oompolicy.rules.rule import Kill, Other, Rule
 
@@ -34,6 +35,7 @@ def config_text(imported: Imported) -> str:
             )
     if not imported.rules:
         lines += ["#", "# No rule came of it: the kernel alone decides."]
+    lines += _assigned(imported)
     lines += _protect(imported)
     for rule in imported.rules:
         lines += ["", *_rule(rule)]
@@ -87,6 +89,22 @@ def _keys(rule: Rule) -> Iterator[tuple[str, object]]:
         yield "notify", list(rule.notify)
     if rule.is_dry_run:
         yield "dry_run", True
+
+
+def _assigned(imported: Imported) -> Iterator[str]:
+    """[[assign]] as one list: it has a row for each path."""
+    if not imported.assigned:
+        return
+    yield from ("", "assign = [")
+    before = None
+    for one in imported.assigned:
+        if one.origin != before:
+            yield from (f"    {line}" for line in _wrapped(one.origin.origin, "# "))
+        before = one.origin
+        asked = {name: getattr(one.row, name) for name in Assignment.__slots__ if name != "value"}
+        said = ", ".join(f"{name} = {_value(text)}" for name, text in asked.items() if text is not None)
+        yield f"    {{ {said}, value = {one.row.value} }},"
+    yield "]"
 
 
 def _protect(imported: Imported) -> Iterator[str]:

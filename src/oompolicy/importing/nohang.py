@@ -8,13 +8,14 @@ Belongs here: what its keys mean; their lines are read by nohang_keys.py. Must n
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Final
 
 from oompolicy.importing import when
 from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, bad_line
-from oompolicy.importing.nohang_badness import policy_of
+from oompolicy.importing.nohang_badness import chosen
 from oompolicy.importing.nohang_keys import DEFAULTS, NO_EQUIVALENT, Keys, read_keys
 from oompolicy.rules.rule import Kill, Other, Rule
 
@@ -28,15 +29,15 @@ def import_nohang(text: str, path: str) -> Imported:
     """Three rules at most of each threshold: memory with swap, PSI; zram cannot be read."""
     keys = read_keys(text, path)
     left_out: list[LeftOut] = []
-    policies, policy = policy_of(keys, left_out)
+    victims = chosen(keys, left_out)
     rules: list[ImportedRule] = []
     for level in ("hard", "soft"):
-        rules += _rules_of(keys, level, policy, left_out)
+        rules += _rules_of(keys, level, victims.policy, left_out)
     rules += _warnings(keys, left_out)
     left_out += _left_out(keys)
     why = "a victim has all of its grace: below the hard thresholds nohang sends SIGKILL at once"
     left_out.append(LeftOut("SIGTERM, then SIGKILL", why, path))
-    return Imported("nohang", path, tuple(rules), policies, tuple(left_out))
+    return Imported("nohang", path, tuple(rules), victims.files, tuple(left_out), assigned=victims.rows)
 
 
 def _rules_of(keys: Keys, level: str, policy: str | None, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
@@ -90,8 +91,9 @@ def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
     """PSI at or above the threshold for psi_excess_duration; None where it is not to be looked at."""
     if not keys.truth("psi_checking_enabled"):
         return None
-    if keys.text("psi_path") != "/proc/pressure/memory":
-        why = "a rule kills inside the cgroup whose pressure it watches, nohang anywhere: no PSI rule was made"
+    of_cgroup = re.fullmatch(r"/sys/fs/cgroup(?:/unified)?(/.+)/memory\.pressure", keys.text("psi_path"))
+    if of_cgroup is None and keys.text("psi_path") != "/proc/pressure/memory":
+        why = "neither /proc/pressure/memory nor the memory.pressure of a cgroup: no PSI rule was made"
         setting = keys.setting("psi_path")
         if not any(found.what == setting.text for found in left_out):
             left_out.append(LeftOut(setting.text, why, setting.place))
@@ -100,7 +102,11 @@ def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
     kind, _, average = metrics.partition("_")
     if kind not in ("some", "full") or average not in AVERAGES:
         raise bad_line(*keys.line("psi_metrics"), f"psi_metrics: {metrics!r} is none of some_avg10 to full_avg300")
-    condition = when.compare(f"psi.memory.{kind}.{average}", ">=", keys.number(name))
+    field = f"psi.memory.{kind}.{average}"
+    if of_cgroup is None:
+        condition = when.compare(field, ">=", keys.number(name))
+    else:
+        condition = when.of((of_cgroup[1],), when.compare(f"cgroup.{field}", ">=", keys.number(name)))
     return when.lasting(condition, keys.number("psi_excess_duration"))
 
 
