@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from importing.loaded import FIXTURES, left_out, loaded, policy_of, rules_of
+from importing.played import Fired, at, played
+from importing.played import machine as machine_at
 from oompolicy.assign import Assignment, assigned
 from oompolicy.errors import ConfigError
 from oompolicy.importing.imported import Imported
@@ -61,7 +63,8 @@ def test_the_shipped_files_load(trusted_folder: Path) -> None:
     assert left_out(plain).keys() == {"SIGTERM, then SIGKILL"}
     desktop = import_nohang((FIXTURES / "nohang-desktop.conf").read_text(), "nohang-desktop.conf")
     names = [rule.name for rule in loaded(desktop, trusted_folder).rules]
-    assert names == ["nohang-hard", "nohang-hard-psi", "nohang-soft", "nohang-soft-psi"]
+    assert names == ["nohang-hard", "nohang-hard-psi", "nohang-soft", "nohang-soft-psi", "nohang-warning"]
+    assert {rule.notify for rule in rules_of(desktop).values()} == {("desktop",)}
     assert not [what for what in left_out(desktop) if what.startswith("@BADNESS_ADJ_RE_REALPATH ")]
     folder, first = trusted_folder, Assignment(-300, exe="/usr/libexec/Xorg")
     assert loaded(desktop, folder).assign[:1] == (first,)
@@ -93,12 +96,44 @@ def test_psi_where_it_is_asked_for() -> None:
 def test_the_pressure_of_one_cgroup(trusted_folder: Path) -> None:
     made = imported("psi_checking_enabled = True", "psi_path = /sys/fs/cgroup/user.slice/memory.pressure")
     assert rules_of(made)["nohang-soft-psi"].when.startswith(
-        'lasts(of("/user.slice", cgroup.psi.memory.full.avg10 >= 40), 30) and mem_available_percent <= 5'
+        'lasts(of("/user.slice", cgroup.psi.memory.full.avg10 >= 40) and mem_available_percent <= 5, 30)'
     )
     loaded(made, trusted_folder)
     made = imported("psi_checking_enabled = True", "psi_path = /proc/pressure/io")
     assert list(rules_of(made)) == ["nohang-hard", "nohang-soft"]
     assert "no PSI rule" in left_out(made)["psi_path = /proc/pressure/io"]
+
+
+def test_pressure_counts_while_memory_is_short_too() -> None:
+    """check_psi_ex: the timer of psi_excess_duration starts anew where either is over."""
+    made = imported("psi_checking_enabled = True", "psi_excess_duration = 5", "soft_threshold_min_mem = 10 %")
+    short, fine = machine_at(8, 50, full10=45), machine_at(12, 50, full10=45)
+    looks = [at(at_s, fine if at_s == 4 else short) for at_s in range(12)]
+    assert played(made, looks) == [Fired(10, "nohang-soft-psi", "")]
+
+
+def test_memory_and_swap_must_both_be_short() -> None:
+    made = imported()
+    looks = [at(0, machine_at(4, 50)), at(1, machine_at(50, 3)), at(2, machine_at(4, 9)), at(10, machine_at(1, 3))]
+    assert played(made, looks) == [Fired(2, "nohang-soft", ""), Fired(10, "nohang-hard", "")]
+
+
+def test_a_rule_has_one_notify() -> None:
+    made = imported("post_action_gui_notifications = True", "post_kill_exe = /bin/true")
+    rules = rules_of(made)
+    assert (rules["nohang-hard"].notify, rules["nohang-soft"].notify) == (("/bin/true",), ("desktop",))
+    assert "only SIGTERM is told" in left_out(made)["post_action_gui_notifications = True"]
+
+
+def test_warnings_by_pressure_too(trusted_folder: Path) -> None:
+    made = imported("low_memory_warnings_enabled = True", "psi_checking_enabled = True")
+    rule = rules_of(made)["nohang-warning"]
+    assert rule.when == (
+        "(mem_available_percent <= 20 and swap_free_percent <= 25) or "
+        "(psi.memory.full.avg10 >= 10 and mem_available_percent <= 20 and swap_total_mib > 0)"
+    )
+    assert rule.notify == ("desktop",)
+    loaded(made, trusted_folder)
 
 
 def test_badness_by_name_uid_and_cgroup(trusted_folder: Path) -> None:

@@ -37,6 +37,9 @@ def _refused(rule: Rule) -> str | None:
         armed(rule)
     except ConfigError as error:
         return f"{rule.when}: {error.why}"
+    for path in (*rule.scope, *rule.among):
+        if path.startswith("/sys/fs/cgroup"):
+            return f"{path} is a path of the file system, not one from the root of the cgroups"
     if max(rule.grace_ms, rule.cooldown_ms) > LONGEST_MS:
         return "it would rest for more than a year"
     return None

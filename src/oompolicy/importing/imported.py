@@ -14,6 +14,7 @@ from oompolicy.errors import ConfigError, Place
 from oompolicy.rules.rule import Rule
 
 MOST_NAME = 64  # a rule's name, see docs/rules.md
+DESKTOP = ("desktop",)  # a rule's notify: every user that has a session
 BYTES_PER_KIB = 1 << 10
 BYTES_PER_MIB = 1 << 20
 

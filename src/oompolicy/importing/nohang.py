@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from oompolicy.importing import when
-from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, bad_line
+from oompolicy.importing.imported import DESKTOP, Imported, ImportedRule, LeftOut, bad_line
 from oompolicy.importing.nohang_badness import chosen
 from oompolicy.importing.nohang_keys import DEFAULTS, NO_EQUIVALENT, Keys, read_keys
 from oompolicy.rules.rule import Kill, Other, Rule
@@ -42,7 +42,7 @@ def import_nohang(text: str, path: str) -> Imported:
 
 def _rules_of(keys: Keys, level: str, policy: str | None, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
     """soft is SIGTERM, and after max_soft_exit_time SIGKILL; hard is SIGKILL."""
-    notify = _command(keys, "post_kill_exe", left_out) if level == "hard" else ()
+    notify = _told(keys, level, left_out)
     grace_ms = keys.milliseconds("max_soft_exit_time") if level == "soft" else 0
     memory = _memory(keys, f"{level}_threshold_min_mem")
     condition = when.all_of(memory, _swap(keys, f"{level}_threshold_min_swap"))
@@ -52,8 +52,9 @@ def _rules_of(keys: Keys, level: str, policy: str | None, left_out: list[LeftOut
     psi = _psi(keys, f"{level}_threshold_max_psi", left_out)
     if psi is None:
         return
-    # check_psi_ex: without swap it does not look at PSI at all.
-    condition = when.all_of(psi, memory, when.HAS_SWAP)
+    # check_psi_ex: its timer runs while both hold; without swap it does not look at PSI at all.
+    both = when.lasting(when.all_of(psi, memory), keys.number("psi_excess_duration"))
+    condition = when.all_of(both, when.HAS_SWAP)
     names = [f"{level}_threshold_max_psi", "psi_metrics", "psi_excess_duration", f"{level}_threshold_min_mem"]
     rule = Rule(f"nohang-{level}-psi", condition, policy=policy, action=Kill.PROCESS, grace_ms=grace_ms)
     yield _with(keys, rule, [*names, "psi_post_action_delay"], keys.milliseconds("psi_post_action_delay"), notify)
@@ -88,7 +89,7 @@ def _amount(keys: Keys, name: str, field: str) -> str:
 
 
 def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
-    """PSI at or above the threshold for psi_excess_duration; None where it is not to be looked at."""
+    """PSI at or above the threshold; None where it is not to be looked at."""
     if not keys.truth("psi_checking_enabled"):
         return None
     of_cgroup = re.fullmatch(r"/sys/fs/cgroup(?:/unified)?(/.+)/memory\.pressure", keys.text("psi_path"))
@@ -104,10 +105,8 @@ def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
         raise bad_line(*keys.line("psi_metrics"), f"psi_metrics: {metrics!r} is none of some_avg10 to full_avg300")
     field = f"psi.memory.{kind}.{average}"
     if of_cgroup is None:
-        condition = when.compare(field, ">=", keys.number(name))
-    else:
-        condition = when.of((of_cgroup[1],), when.compare(f"cgroup.{field}", ">=", keys.number(name)))
-    return when.lasting(condition, keys.number("psi_excess_duration"))
+        return when.compare(field, ">=", keys.number(name))
+    return when.of((of_cgroup[1],), when.compare(f"cgroup.{field}", ">=", keys.number(name)))
 
 
 def _command(keys: Keys, name: str, left_out: list[LeftOut]) -> tuple[str, ...]:
@@ -127,18 +126,30 @@ def _command(keys: Keys, name: str, left_out: list[LeftOut]) -> tuple[str, ...]:
     return command
 
 
+def _told(keys: Keys, level: str, left_out: list[LeftOut]) -> tuple[str, ...]:
+    """The command after a SIGKILL; else every desktop, where that is asked for."""
+    command = _command(keys, "post_kill_exe", left_out) if level == "hard" else ()
+    if not keys.truth("post_action_gui_notifications"):
+        return command
+    if command:
+        setting = keys.setting("post_action_gui_notifications")
+        why = "a rule has one notify: with post_kill_exe only SIGTERM is told to desktops"
+        left_out.append(LeftOut(setting.text, why, setting.place))
+    return command or DESKTOP
+
+
 def _warnings(keys: Keys, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
-    """Low memory warnings: a command; nohang's own pop-ups are left out."""
+    """Low memory warnings, by memory and swap or by PSI: a command, or every desktop."""
     if not keys.truth("low_memory_warnings_enabled"):
         return
-    command = _command(keys, "warning_exe", left_out)
-    if not command:
-        setting = keys.setting("low_memory_warnings_enabled")
-        why = "a pop-up on every desktop is not made: name a command in warning_exe, or in a rule with action = notify"
-        left_out.append(LeftOut(setting.text, why, setting.place))
-        return
+    command = _command(keys, "warning_exe", left_out) or DESKTOP
     names = ["warning_threshold_min_mem", "warning_threshold_min_swap", "min_post_warning_delay", "warning_exe"]
-    condition = when.all_of(_memory(keys, names[0]), _swap(keys, names[1]))
+    memory = _memory(keys, names[0])
+    condition = when.all_of(memory, _swap(keys, names[1]))
+    psi = _psi(keys, "warning_threshold_max_psi", left_out)
+    if psi is not None:
+        condition = when.any_of(condition, when.all_of(psi, memory, when.HAS_SWAP))
+        names.append("warning_threshold_max_psi")
     delay_ms = keys.milliseconds("min_post_warning_delay")
     rule = Rule("nohang-warning", condition, action=Other.NOTIFY, cooldown_ms=delay_ms, notify=command)
     yield ImportedRule(rule, tuple(keys.setting(name) for name in names))

@@ -165,7 +165,9 @@ def _import_ruleset(ruleset: _Ruleset, out: _Out) -> None:
             together = _Watched(condition, is_looser, tuple(one.origins[0] for one in same))
             for action in actions:
                 with _at(action):
-                    out.rules.append(_rule(ruleset, together, action, out))
+                    rule = _rule(ruleset, together, action, out)
+                if rule is not None:
+                    out.rules.append(rule)
 
 
 def _chain(ruleset: _Ruleset, out: _Out) -> Iterator[Plugin]:
@@ -231,8 +233,8 @@ def is_under(target: str, scope: tuple[str, ...]) -> bool:
     return False
 
 
-def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> ImportedRule:
-    """One rule of an action, and of the detector groups that set it off."""
+def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> ImportedRule | None:
+    """One rule of an action, and of the detector groups that set it off; None where it would kill nobody."""
     name = rule_name(ruleset.name, {rule.rule.name for rule in out.rules})
     rule = Rule(
         name,
@@ -245,13 +247,18 @@ def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> Im
     if action.name == "systemd_restart":
         return ImportedRule(_restart(rule, action, out), origins)
     targets = among(action)
+    if not targets:
+        out.leave_out(
+            f"{name}: {action.text}", "no rule: it names no cgroup, or the root, which never goes", action.place
+        )
+        return None
     is_recursive = truth(action, "recursive", False)
     by = KILLS[action.name](action)
     rule = replace(rule, action=Kill.CGROUP, among=targets, by=by, is_recursive=is_recursive)
     for why in remarks(action):
         out.leave_out(f"{name}: {action.name}", why, action.place)
     if not any(is_under(target, rule.scope) for target in targets):
-        why = f"it kills in {', '.join(targets) or 'no cgroup'}, a rule in its scope: it has dry_run = true"
+        why = f"it kills in {', '.join(targets)}, a rule in its scope: it has dry_run = true"
         out.leave_out(f"{name}: {action.name}", why, action.place)
         return ImportedRule(replace(rule, is_dry_run=True), origins)
     return ImportedRule(replace(rule, when=_and(rule.when, wanted(action, targets))), origins)
