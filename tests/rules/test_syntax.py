@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from oompolicy.errors import ConfigError
 from oompolicy.rules.fields import FIELDS, Field
-from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS, parse_condition, parse_number
+from oompolicy.rules.syntax import parse_condition, parse_number
+from oompolicy.rules.vocabulary import CONSTANTS, FUNCTIONS
 from oompolicy.rules.words import written, written_number
 
 

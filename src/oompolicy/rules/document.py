@@ -11,7 +11,7 @@ from typing import Final
 
 from oompolicy.rules.fields import FIELDS, RESOURCES, Field
 from oompolicy.rules.judge import APART_MS
-from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS, RANKING
+from oompolicy.rules.vocabulary import CONSTANTS, FUNCTIONS, RANKING
 
 _LANGUAGE: Final = """\
 # Conditions
@@ -42,7 +42,7 @@ rarely the further away it is; `rate()`, `growth()` and reclaim are looked at ev
 the cheapest that is false is waited for. What has begun to last is looked at every second, or four times in its
 span if that is sooner: where A is often true, write `lasts(A and B, 5)` rather than `lasts(A, 5) and B`.
 
-This page is made from the tables of `src/oompolicy/rules/fields.py` and `syntax.py`, by
+This page is made from the tables of `src/oompolicy/rules/fields.py` and `vocabulary.py`, by
 `python -m oompolicy.rules.document`.
 
 ## Other cgroups
