@@ -46,6 +46,7 @@ def test_every_key_of_a_rule(tmp_path: Path) -> None:
         recursive = true
         grace = "1min 30s"
         cooldown = "15s"
+        anew = false
         budget = {{ kills = 3, per = "10min" }}
         pre_kill = ["/usr/bin/dump", "--short"]
         pre_kill_limit = "500ms"
@@ -87,6 +88,7 @@ def test_every_key_of_a_rule(tmp_path: Path) -> None:
             True,
             grace_ms=90_000,
             cooldown_ms=15_000,
+            must_last_anew=False,
             budget=Budget(3, 600_000),
             pre_kill=("/usr/bin/dump", "--short"),
             pre_kill_limit_ms=500,

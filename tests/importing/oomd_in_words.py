@@ -50,3 +50,12 @@ def scanned(before: Readings, now: Readings, paths: Sequence[str]) -> dict[str, 
     """How much each was scanned: 'Kills the child with the highest pg scan rate'."""
     pages = [[look.cgroups[path].scanned_pages or 0 for path in paths] for look in (before, now)]
     return {path: after - first for path, first, after in zip(paths, *pages, strict=True)}
+
+
+def rested(fires: Sequence[bool], delay_s: int) -> list[int]:
+    """At which looks it kills: 'the ruleset is paused for post_action_delay seconds' after each."""
+    killed: list[int] = []
+    for look, truth in enumerate(fires):
+        if truth and (not killed or (look - killed[-1]) * INTERVAL_S >= delay_s):
+            killed.append(look)
+    return killed

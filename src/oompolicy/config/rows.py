@@ -72,6 +72,7 @@ def rule_of(row: RuleRow, place_inside: PlaceInside) -> Rule:
         for_ms=_duration(row.undo_after, "undo_after", 0),
         grace_ms=grace_ms,
         cooldown_ms=_duration(row.cooldown, "cooldown", defaults.cooldown_ms),
+        must_last_anew=row.anew,
         budget=None if row.budget is None else budget_of(row.budget, ("budget",)),
         pre_kill=tuple(row.pre_kill),
         pre_kill_limit_ms=_duration(row.pre_kill_limit, "pre_kill_limit", defaults.pre_kill_limit_ms),

@@ -69,6 +69,7 @@ class RuleRow(Struct, frozen=True, forbid_unknown_fields=True):
     undo_after: str | None = None
     grace: str | None = None
     cooldown: str | None = None
+    anew: bool = True
     budget: BudgetTable | None = None
     pre_kill: list[str] = []
     pre_kill_limit: str | None = None

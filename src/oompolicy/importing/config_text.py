@@ -82,6 +82,8 @@ def _keys(rule: Rule) -> Iterator[tuple[str, object]]:
     if rule.grace_ms:
         yield "grace", _duration(rule.grace_ms)
     yield "cooldown", _duration(rule.cooldown_ms)
+    if not rule.must_last_anew:
+        yield "anew", False
     if rule.pre_kill:
         yield "pre_kill", list(rule.pre_kill)
         yield "pre_kill_limit", _duration(rule.pre_kill_limit_ms)

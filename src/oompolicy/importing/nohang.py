@@ -69,6 +69,7 @@ def _with(keys: Keys, rule: Rule, names: list[str], cooldown_ms: int, notify: tu
         action=rule.action,
         grace_ms=rule.grace_ms,
         cooldown_ms=cooldown_ms,
+        must_last_anew=not when.lasts(rule.when),
         notify=notify,
     )
     return ImportedRule(made, tuple(keys.setting(name) for name in used))

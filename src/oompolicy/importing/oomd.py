@@ -241,6 +241,7 @@ def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> Im
         watched.condition,
         ruleset.scope or MACHINE,
         cooldown_ms=round(1000 * argument(action, "post_action_delay", ruleset.delay_s)),
+        must_last_anew=not when.lasts(watched.condition),
         is_dry_run=watched.is_looser or truth(action, "dry", False),
     )
     origins = (*watched.origins, Setting(action.text, action.place))

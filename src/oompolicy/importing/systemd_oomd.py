@@ -213,6 +213,7 @@ def _rule(unit: Unit, of: str, condition: str, by: tuple[str, ...], cooldown_ms:
         among=_leaves(unit),
         by=by,
         cooldown_ms=cooldown_ms,
+        must_last_anew=not when.lasts(condition),
     )
 
 

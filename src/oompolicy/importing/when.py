@@ -59,6 +59,11 @@ def lasting(part: str, seconds: float) -> str:
     return f"lasts({part}, {number(seconds)})" if seconds > 0 else part
 
 
+def lasts(condition: str) -> bool:
+    """Must anything in it last?"""
+    return "lasts(" in condition
+
+
 def within(part: str, opposite: str, seconds: float) -> str:
     """At some moment of the last seconds: the opposite has not lasted that long."""
     return f"not lasts({opposite}, {number(seconds)})" if seconds > 0 else part

@@ -46,7 +46,8 @@ class Rule:
     policy: who is chosen among the processes of the scope (None: the daemon's). among: patterns of cgroups that are
     compared with each other and killed whole, by numbers (ranking.py); is_recursive: and their children. grace_ms:
     SIGTERM first, and SIGKILL after so long; 0 kills at once. pre_kill: a command with a time limit that is run before.
-    cooldown_ms: how long the rule rests in this scope when what it ordered is done. budget: of each scope's kills.
+    cooldown_ms: how long the rule rests in this scope when what it ordered is done; after it, what must last must last
+    anew, unless must_last_anew is false. budget: of each scope's kills.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Rule:
     for_ms: int = 0
     grace_ms: int = 0
     cooldown_ms: int = 5_000
+    must_last_anew: bool = True
     budget: Budget | None = None
     pre_kill: tuple[str, ...] = ()
     pre_kill_limit_ms: int = 5_000
