@@ -130,6 +130,7 @@ def test_a_number_to_compare_by(text: str, becomes: str) -> None:
         ("mem_free_mib", 1, "it is the same for every cgroup"),
         ("cgroup.swap_mib > 2", 1, "cgroup.swap_mib > 2 is true or false, not a number"),
         ("cgroup.swap_mib if exists('/a') else 0", 20, "exists('/a') is true or false, not a number"),
+        ("cgroup.swap_mib if lasts(oom_kills > 1, 2) else 0", 20, "lasts() is for conditions"),
         ("cgroup.swap_mib if oom_kills else 0", 20, "oom_kills is a number, not a condition"),
         ("cgroup.swap_mib if oom_kills > 1 else swap_free_percent", 39,
          "cgroup.swap_mib is in MiB, swap_free_percent in %"),

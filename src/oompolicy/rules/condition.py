@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeAlias
 
 from oompolicy.rules.fields import Field
 from oompolicy.rules.look import Look
-from oompolicy.rules.scopes import matches
+from oompolicy.rules.scopes import named
 from oompolicy.rules.tree import (
     ARITHMETIC,
     COMPARISONS,
@@ -180,7 +180,7 @@ class Judging:
 
     def _of(self, node: Of) -> bool | None:
         """Each of the others is judged as if it were the scope, with a memory of its own."""
-        paths = sorted(path for path in self.look.now.cgroups if any(matches(one, path) for one in node.patterns))
+        paths = named(node.patterns, self.look.now.cgroups)
         others = self._others[node.index] = {
             path: Judging(
                 Look(self.look.now, path, self.look.before), self._before.others.get((node.index, path), Memory())

@@ -205,14 +205,13 @@ class _Judge:
         self._spent_ms = _still_counted(state.spent_ms, overall, self._now_ms)
         self._told = set(state.told)
         self._numbers: dict[str, dict[str, Numbers]] = {}
-        self._ranked: dict[tuple[str, ...], Memories] = {}
         self._notes: list[str] = []
         self._look_at_ms: list[int] = []
 
     def looked(self, readings: Readings, scopes: Scopes) -> Judgement:
         self._let_time_pass()
         recent = _recent(self._state.recent, readings)
-        self._compare((rule for rule in self._rules if rule.ranking is not None and rule.ranking.remembers), recent)
+        ranked = self._remembered(recent)
         turns = list(self._turns(scopes))
         firing: list[tuple[Armed, str, str]] = []
         for rule, scope in turns:
@@ -228,19 +227,25 @@ class _Judge:
         orders = tuple(order for each in firing if (order := self._order(*each)) is not None)
         self._forget({(rule.rule.name, scope) for rule, scope in turns})
         self._look_at_ms += [case.until_ms for case in self._cases.values() if case.phase is not Phase.WATCHING]
-        state = State(self._cases, self._ranked, recent, self._spent_ms, frozenset(self._told), self._now_ms)
+        state = State(self._cases, ranked, recent, self._spent_ms, frozenset(self._told), self._now_ms)
         return Judgement(state, orders, tuple(self._notes), min(self._look_at_ms, default=None))
 
+    def _remembered(self, recent: tuple[Readings, ...]) -> dict[tuple[str, ...], Memories]:
+        """What rules that compare cgroups by their growth remember of this look."""
+        ranked: dict[tuple[str, ...], Memories] = {}
+        for rule in self._rules:
+            if rule.ranking is not None and rule.ranking.remembers:
+                texts, before = rule.ranking.texts, self._state.ranked.get(rule.ranking.texts, {})
+                memories = rule.ranking.remembered(recent[-1], _earlier(recent), before)
+                ranked[texts] = {**ranked.get(texts, {}), **memories}
+        return ranked
+
     def _compare(self, rules: Iterable[Armed], recent: tuple[Readings, ...]) -> None:
-        """The numbers of the cgroups that these rules compare: at each look where that must be, or when one fires."""
+        """The numbers of the cgroups that these rules compare."""
         for rule in rules:
-            if rule.ranking is None or rule.rule.name in self._numbers:
-                continue
-            texts, before = rule.ranking.texts, recent[0] if len(recent) > 1 else None
-            found, memories = rule.ranking.judge(recent[-1], before, self._state.ranked.get(texts, {}))
-            self._numbers[rule.rule.name] = found
-            if rule.ranking.remembers:
-                self._ranked[texts] = {**self._ranked.get(texts, {}), **memories}
+            if rule.ranking is not None and rule.rule.name not in self._numbers:
+                before = self._state.ranked.get(rule.ranking.texts, {})
+                self._numbers[rule.rule.name] = rule.ranking.judge(recent[-1], _earlier(recent), before)
 
     def _turns(self, scopes: Scopes) -> Iterator[tuple[Armed, str]]:
         for rule in self._rules:
@@ -347,7 +352,11 @@ class _Judge:
 
 
 def _look(recent: tuple[Readings, ...], scope: str) -> Look:
-    return Look(recent[-1], scope, recent[0] if len(recent) > 1 else None)
+    return Look(recent[-1], scope, _earlier(recent))
+
+
+def _earlier(recent: tuple[Readings, ...]) -> Readings | None:
+    return recent[0] if len(recent) > 1 else None
 
 
 def _precedence(scope: str, readings: Readings) -> tuple[int, int, str]:

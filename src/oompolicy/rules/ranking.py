@@ -18,7 +18,7 @@ from oompolicy.rules.look import MACHINE, Look
 from oompolicy.rules.preference import Preference, Preferences
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Rule
-from oompolicy.rules.scopes import is_under, matches
+from oompolicy.rules.scopes import is_under, matches, named
 from oompolicy.rules.syntax import parse_number
 from oompolicy.rules.tree import Growth, Number, OfPeers, numbers_in
 
@@ -44,7 +44,12 @@ class Ranking:
     @property
     def remembers(self) -> bool:
         """Is anything in it told from more than two looks, so that it must be seen at each?"""
-        return any(isinstance(read, Growth) for one in self.numbers for read in numbers_in(one))
+        return any(self._growths)
+
+    @property
+    def _growths(self) -> tuple[tuple[Growth, ...], ...]:
+        """Of each number."""
+        return tuple(tuple(read for read in numbers_in(one) if isinstance(read, Growth)) for one in self.numbers)
 
     def reads(self, path: str) -> bool:
         """Is anything of that cgroup wanted?"""
@@ -52,21 +57,32 @@ class Ranking:
             return True
         return self.is_recursive and any(matches(f"{pattern}/**", path) for pattern in self.among)
 
-    def judge(self, now: Readings, before: Readings | None, memories: Memories) -> tuple[dict[str, Numbers], Memories]:
-        """The numbers of each cgroup, and what to remember of them."""
+    def _compared(self, now: Readings) -> list[str]:
+        below = (f"{pattern}/**" for pattern in self.among) if self.is_recursive else ()
+        return named((*self.among, *below), now.cgroups)
+
+    def remembered(self, now: Readings, before: Readings | None, memories: Memories) -> Memories:
+        """What to remember of this look: growths alone, of each cgroup."""
+        growths, blank = self._growths, (Memory(),) * len(self.numbers)
+        kept = {}
+        for path in self._compared(now):
+            look, known = Look(now, path, before), memories.get(path, blank)
+            kept[path] = tuple(_seen(look, memory, each) for memory, each in zip(known, growths, strict=True))
+        return kept
+
+    def judge(self, now: Readings, before: Readings | None, memories: Memories) -> dict[str, Numbers]:
+        """The numbers of each cgroup; memories are of the look before."""
+        blank = (Memory(),) * len(self.numbers)
         found: dict[str, Numbers] = {}
-        kept: dict[str, tuple[Memory, ...]] = {}
-        for family in self._families([path for path in now.cgroups if self.reads(path)]):
+        for family in self._families(self._compared(now)):
             peers = [_Peers({}) for _ in self.numbers]
             for path in family:
-                look, known = Look(now, path, before), memories.get(path, (Memory(),) * len(self.numbers))
-                for memory, each in zip(known, peers, strict=True):
-                    each.members[path] = Judging(look, memory, each)
+                for memory, each in zip(memories.get(path, blank), peers, strict=True):
+                    each.members[path] = Judging(Look(now, path, before), memory, each)
             for path in family:
-                judged = [each.members[path] for each in peers]
-                found[path] = tuple(one.value(number) for one, number in zip(judged, self.numbers, strict=True))
-                kept[path] = tuple(one.memory() for one in judged)
-        return found, kept
+                values = (each.members[path].value(number) for each, number in zip(peers, self.numbers, strict=True))
+                found[path] = tuple(values)
+        return found
 
     def _families(self, paths: Sequence[str]) -> list[list[str]]:
         """Those that are compared with each other; recursive: those that are named, and the children of each."""
@@ -75,6 +91,15 @@ class Ranking:
         first = outermost(paths)
         others = sorted(set(paths) - set(first))
         return [first, *(list(children) for _, children in groupby(sorted(others, key=_parent), key=_parent))]
+
+
+def _seen(look: Look, memory: Memory, growths: tuple[Growth, ...]) -> Memory:
+    if not growths:
+        return memory
+    judging = Judging(look, memory)
+    for growth in growths:
+        judging.value(growth)
+    return judging.memory()
 
 
 def ranking_of(rule: Rule) -> Ranking | None:

@@ -135,6 +135,8 @@ class _Parser:
                 return self._node(found.operand, not negated)
             case ast.Compare():
                 return self._compare(found, negated)
+            case ast.Call(func=ast.Name(id="lasts")) if self._kind == "number":
+                raise self._refused(found, "lasts() is for conditions", "compare by what is, or by growth()")
             case ast.Call(func=ast.Name(id="lasts")):
                 part, span_ms = self._two_arguments(found)
                 return Lasts(self._node(part), span_ms, self._index(), negated)
