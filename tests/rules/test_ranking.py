@@ -9,9 +9,10 @@ import pytest
 
 from oompolicy.rules.judge import State, armed, looked
 from oompolicy.rules.preference import Preference
-from oompolicy.rules.ranking import Numbers, ranking_of, within, worst_first
+from oompolicy.rules.ranking import Numbers, within, worst_first
 from oompolicy.rules.readings import CgroupReading, Readings
 from oompolicy.rules.rule import Kill, Rule
+from oompolicy.rules.scopes import named
 from rules.readings_made_up import MIB, cgroup, machine, readings
 
 ALWAYS = "mem_available_percent >= 0"
@@ -134,9 +135,9 @@ def test_only_what_is_in_the_scope_is_compared() -> None:
 
 
 def test_what_is_compared_is_read() -> None:
-    found = ranking_of(rule("cgroup.swap_mib", recursive=True))
-    assert found is not None
-    assert [path for path in ("/s/a", "/s/a/1", "/s", "/t/a") if found.reads(path)] == ["/s/a", "/s/a/1"]
+    found = armed(rule("cgroup.swap_mib", recursive=True))
+    paths = ("/s/a", "/s/a/1", "/s", "/t/a")
+    assert named(found.besides, paths) == ["/s/a", "/s/a/1"]
     assert {field.name for field in armed(rule("cgroup.swap_mib")).fields} == {
         "mem_available_percent",
         "cgroup.swap_mib",

@@ -13,7 +13,7 @@ from oompolicy.rules.judge import Armed, Judgement, State, ended, looked, sensor
 from oompolicy.rules.look import MACHINE
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Outcome
-from oompolicy.rules.scopes import in_scope
+from oompolicy.rules.scopes import in_scope, named
 from oompolicy.rules.watch import Sensors
 
 _MEMINFO: Final = "meminfo"
@@ -32,9 +32,9 @@ class Judging:
 
     def set_paths(self, paths: Iterable[str]) -> None:
         """These are the cgroups there are now."""
-        paths = tuple(paths)
+        paths = frozenset(paths)
         self._scopes = {each.rule.name: in_scope(each.rule, paths) for each in self._rules}
-        besides = (path for path in paths if any(each.reads_besides(path) for each in self._rules))
+        besides = named((pattern for each in self._rules for pattern in each.besides), paths)
         self._read = frozenset((*(scope for scopes in self._scopes.values() for scope in scopes), *besides))
 
     @property
@@ -70,8 +70,7 @@ def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bo
     cgroup: set[str] = set()
     has_cgroups = False
     for each in rules:
-        has_cgroups |= any(glob != MACHINE for glob in each.rule.scope)
-        has_cgroups |= bool(each.test.others) or each.ranking is not None
+        has_cgroups |= any(glob != MACHINE for glob in (*each.rule.scope, *each.besides))
         for field in each.fields:
             (cgroup if field.is_of_cgroup else machine).update(field.files)
     return frozenset(machine - {_MEMINFO}), frozenset(cgroup), has_cgroups

@@ -27,7 +27,7 @@ from oompolicy.rules.look import MACHINE, Look
 from oompolicy.rules.ranking import Memories, Numbers, Ranking, ranking_of, within
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome, Rule
-from oompolicy.rules.scopes import depth, matches, overlap
+from oompolicy.rules.scopes import depth, overlap
 from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import Sensors, Watch, together, watches
 
@@ -74,11 +74,10 @@ class Armed:
         """All that it reads."""
         return (*self.test.fields, *(() if self.ranking is None else self.ranking.fields))
 
-    def reads_besides(self, path: str) -> bool:
-        """Does it read that cgroup, even if it is none of its scopes?"""
-        if self.ranking is not None and self.ranking.reads(path):
-            return True
-        return any(matches(pattern, path) for pattern in self.test.others)
+    @property
+    def besides(self) -> tuple[str, ...]:
+        """Patterns of the cgroups that it reads even if they are none of its scopes."""
+        return (*self.test.others, *(() if self.ranking is None else self.ranking.patterns))
 
     def concerns(self, scope: str) -> str:
         """Whose memory it is about when it fires for a scope.

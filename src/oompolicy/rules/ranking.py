@@ -18,7 +18,7 @@ from oompolicy.rules.look import MACHINE, Look
 from oompolicy.rules.preference import Preference, Preferences
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Rule
-from oompolicy.rules.scopes import is_under, matches, named
+from oompolicy.rules.scopes import is_under, named
 from oompolicy.rules.syntax import parse_number
 from oompolicy.rules.tree import Growth, Number, OfPeers, numbers_in
 
@@ -51,21 +51,17 @@ class Ranking:
         """Of each number."""
         return tuple(tuple(read for read in numbers_in(one) if isinstance(read, Growth)) for one in self.numbers)
 
-    def reads(self, path: str) -> bool:
-        """Is anything of that cgroup wanted?"""
-        if any(matches(pattern, path) for pattern in self.among):
-            return True
-        return self.is_recursive and any(matches(f"{pattern}/**", path) for pattern in self.among)
-
-    def _compared(self, now: Readings) -> list[str]:
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Of all the cgroups that it reads."""
         below = (f"{pattern}/**" for pattern in self.among) if self.is_recursive else ()
-        return named((*self.among, *below), now.cgroups)
+        return (*self.among, *below)
 
     def remembered(self, now: Readings, before: Readings | None, memories: Memories) -> Memories:
         """What to remember of this look: growths alone, of each cgroup."""
         growths, blank = self._growths, (Memory(),) * len(self.numbers)
         kept = {}
-        for path in self._compared(now):
+        for path in named(self.patterns, now.cgroups):
             look, known = Look(now, path, before), memories.get(path, blank)
             kept[path] = tuple(_seen(look, memory, each) for memory, each in zip(known, growths, strict=True))
         return kept
@@ -74,7 +70,7 @@ class Ranking:
         """The numbers of each cgroup; memories are of the look before."""
         blank = (Memory(),) * len(self.numbers)
         found: dict[str, Numbers] = {}
-        for family in self._families(self._compared(now)):
+        for family in self._families(named(self.patterns, now.cgroups)):
             peers = [_Peers({}) for _ in self.numbers]
             for path in family:
                 for memory, each in zip(memories.get(path, blank), peers, strict=True):
