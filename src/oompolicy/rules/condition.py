@@ -147,6 +147,10 @@ class Judging:
         """Was it found to be?"""
         return self._truths.get(id(node)) is True
 
+    def has_begun(self, node: Lasts) -> bool:
+        """Is its part true, so that it has begun to last?"""
+        return node.index in self._since
+
     def others(self, node: Of) -> Mapping[str, Judging]:
         """The look at each of the other cgroups, by path, once the truth was asked for."""
         return self._others[node.index]

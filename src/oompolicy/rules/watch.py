@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from oompolicy.rules.condition import Judging, Memory
+from oompolicy.rules.condition import GAP_MS, Judging, Memory
 from oompolicy.rules.fields import Field, Psi
 from oompolicy.rules.look import Look
 from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of, Rate, Reads, constant
@@ -117,27 +117,31 @@ def watches(root: Node, look: Look, memory: Memory) -> tuple[Watch, ...]:
     judging = Judging(look, memory)
     if judging.truth(root) is True:
         return ()
-    lasting = tuple(WaitWatch(_pace_ms(span_ms)) for span_ms in _lasting(root, memory))
-    return (*_waits(root, judging), *lasting)
+    return (*_waits(root, judging), *(WaitWatch(ms) for ms in _lasting(root, judging)))
 
 
 def _pace_ms(span_ms: int) -> int:
     return min(max(span_ms // 4, SOONEST_MS), REGULAR_MS)
 
 
-def _lasting(node: Node, memory: Memory) -> Iterable[int]:
+def _lasting(node: Node, judging: Judging) -> Iterable[int]:
+    """How soon to look again at what has begun to last.
+
+    `not lasts()` whose part has lasted long enough is false: an interruption that nobody sees leaves it so, and it need
+    only be seen often enough not to begin anew.
+    """
     match node:
         case AllOf() | AnyOf():
             for part in node.parts:
-                yield from _lasting(part, memory)
+                yield from _lasting(part, judging)
         case Lasts():
-            if node.index in memory.since:
-                yield node.span_ms
-            yield from _lasting(node.part, memory)
-        case Of():
-            for (index, _), inside in memory.others.items():
-                if index == node.index and node.part is not None:
-                    yield from _lasting(node.part, inside)
+            if judging.has_begun(node):
+                is_settled = node.negated and judging.truth(node) is False
+                yield GAP_MS // 2 if is_settled else _pace_ms(node.span_ms)
+            yield from _lasting(node.part, judging)
+        case Of(part=part) if part is not None:
+            for other in judging.others(node).values():
+                yield from _lasting(part, other)
 
 
 def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
