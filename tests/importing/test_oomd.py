@@ -272,6 +272,18 @@ def test_a_restart_is_of_the_unit_that_is_watched(trusted_folder: Path) -> None:
     loaded(made, trusted_folder)
 
 
+def test_a_restart_is_where_the_unit_is_named() -> None:
+    above = detector("memory_above", cgroup="work.slice/proxy.service", threshold_anon="15G", duration="10")
+    made = imported(above, action="systemd_restart", args={"service": "proxy.service"})
+    rule = rules_of(made)["r"]
+    assert (rule.scope, rule.when) == (
+        ("/work.slice/proxy.service",),
+        'lasts(of("/work.slice/proxy.service", cgroup.anon_mib > 15360), 10)',
+    )
+    made = imported(above, action="systemd_restart", args={"service": "proxy.service"}, cgroup="other.slice")
+    assert rules_of(made)["r"].is_dry_run
+
+
 def test_a_restart_of_what_is_not_watched_is_of_the_unit() -> None:
     low = detector("swap_free", threshold_pct="10")
     made = imported(low, action="systemd_restart", args={"service": "proxy.service"})

@@ -246,7 +246,7 @@ def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> Im
     )
     origins = (*watched.origins, Setting(action.text, action.place))
     if action.name == "systemd_restart":
-        return ImportedRule(_restart(rule, action, out), origins)
+        return ImportedRule(_restart(rule, ruleset, action, out), origins)
     targets = among(action)
     if not targets:
         out.leave_out(
@@ -269,11 +269,13 @@ def _and(condition: str, more: str) -> str:
     return when.all_of(condition, more) if more else condition
 
 
-def _restart(rule: Rule, action: Plugin, out: _Out) -> Rule:
-    """What a rule restarts is the unit whose cgroup it is judged for."""
+def _restart(rule: Rule, ruleset: _Ruleset, action: Plugin, out: _Out) -> Rule:
+    """What a rule restarts is the unit whose cgroup it is judged for: one that is named, or the system's."""
     service = action.args.get("service", "")
-    own = [scope for scope in rule.scope if scope.endswith("/" + service)]
-    if not own and rule.scope != MACHINE:
+    watched = (cgroup for group in ruleset.groups for plugin in group.plugins for cgroup in plugin.cgroups)
+    named = (*rule.scope, *(() if ruleset.scope else watched))
+    own = [cgroup for cgroup in dict.fromkeys(named) if cgroup.endswith("/" + service)]
+    if not own and ruleset.scope:
         why = f"a rule restarts the unit whose cgroup is its scope, {', '.join(rule.scope)}: it has dry_run = true"
         out.leave_out(f"{rule.name}: {action.text}", why, action.place)
         return replace(rule, action=Other.RESTART, is_dry_run=True)
