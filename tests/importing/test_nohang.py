@@ -118,6 +118,17 @@ def test_memory_and_swap_must_both_be_short() -> None:
     assert played(made, looks) == [Fired(2, "nohang-soft", ""), Fired(10, "nohang-hard", "")]
 
 
+def test_zram_where_it_is_asked_for(trusted_folder: Path) -> None:
+    made = imported(
+        "zram_checking_enabled = True", "hard_threshold_max_zram = 900 M", "low_memory_warnings_enabled = True"
+    )
+    rules = rules_of(made)
+    assert rules["nohang-soft-zram"].when == "zram_used_percent >= 55 and mem_available_percent <= 5"
+    assert rules["nohang-hard-zram"].when == "zram_used_mib >= 900 and mem_available_percent <= 2"
+    assert "(zram_used_percent >= 45 and mem_available_percent <= 20)" in rules["nohang-warning"].when
+    loaded(made, trusted_folder)
+
+
 def test_a_rule_has_one_notify() -> None:
     made = imported("post_action_gui_notifications = True", "post_kill_exe = /bin/true")
     rules = rules_of(made)
@@ -211,7 +222,6 @@ def test_warnings_with_a_command(trusted_folder: Path) -> None:
 
 def test_what_is_not_a_default_and_has_no_equivalent_is_said() -> None:
     made = imported(
-        "zram_checking_enabled = True",
         "min_badness = 20",
         "max_sleep = 3",
         "min_sleep = 0.5",
@@ -219,7 +229,6 @@ def test_what_is_not_a_default_and_has_no_equivalent_is_said() -> None:
         "@SOFT_ACTION_RE_NAME ^foo$ /// kill -USR1 $PID",
     )
     assert left_out(made).keys() == {
-        "zram_checking_enabled = True",
         "min_badness = 20",
         "min_sleep = 0.5",
         "brand_new = 1",

@@ -26,7 +26,7 @@ PLACEHOLDERS: Final = ("$PID", "$NAME", "$SERVICE")
 
 
 def import_nohang(text: str, path: str) -> Imported:
-    """Three rules at most of each threshold: memory with swap, PSI; zram cannot be read."""
+    """Three rules at most of each threshold: memory with swap, zram, PSI."""
     keys = read_keys(text, path)
     left_out: list[LeftOut] = []
     victims = chosen(keys, left_out)
@@ -49,6 +49,11 @@ def _rules_of(keys: Keys, level: str, policy: str | None, left_out: list[LeftOut
     names = [f"{level}_threshold_min_mem", f"{level}_threshold_min_swap"]
     rule = Rule(f"nohang-{level}", condition, policy=policy, action=Kill.PROCESS, grace_ms=grace_ms)
     yield _with(keys, rule, names, COOLDOWN_MS, notify)
+    if keys.truth("zram_checking_enabled"):
+        condition = when.all_of(_zram(keys, f"{level}_threshold_max_zram"), memory)
+        names = [f"{level}_threshold_max_zram", f"{level}_threshold_min_mem"]
+        rule = Rule(f"nohang-{level}-zram", condition, policy=policy, action=Kill.PROCESS, grace_ms=grace_ms)
+        yield _with(keys, rule, names, COOLDOWN_MS, notify)
     psi = _psi(keys, f"{level}_threshold_max_psi", left_out)
     if psi is None:
         return
@@ -83,10 +88,15 @@ def _swap(keys: Keys, name: str) -> str:
     return _amount(keys, name, "swap_free")
 
 
-def _amount(keys: Keys, name: str, field: str) -> str:
+def _zram(keys: Keys, name: str) -> str:
+    """What zram devices take (mem_used_total), of all memory (check_zram_ex)."""
+    return _amount(keys, name, "zram_used", ">=")
+
+
+def _amount(keys: Keys, name: str, field: str, op: str = "<=") -> str:
     """A threshold as "5 %" or "500 M" (calculate_percent)."""
     value, unit = keys.amount(name)
-    return when.compare(f"{field}_{unit}", "<=", value)
+    return when.compare(f"{field}_{unit}", op, value)
 
 
 def _psi(keys: Keys, name: str, left_out: list[LeftOut]) -> str | None:
@@ -140,13 +150,16 @@ def _told(keys: Keys, level: str, left_out: list[LeftOut]) -> tuple[str, ...]:
 
 
 def _warnings(keys: Keys, left_out: list[LeftOut]) -> Iterator[ImportedRule]:
-    """Low memory warnings, by memory and swap or by PSI: a command, or every desktop."""
+    """Low memory warnings, by memory and swap, zram, or PSI: a command, or every desktop."""
     if not keys.truth("low_memory_warnings_enabled"):
         return
     command = _command(keys, "warning_exe", left_out) or DESKTOP
     names = ["warning_threshold_min_mem", "warning_threshold_min_swap", "min_post_warning_delay", "warning_exe"]
     memory = _memory(keys, names[0])
     condition = when.all_of(memory, _swap(keys, names[1]))
+    if keys.truth("zram_checking_enabled"):
+        names.append("warning_threshold_max_zram")
+        condition = when.any_of(condition, when.all_of(_zram(keys, names[-1]), memory))
     psi = _psi(keys, "warning_threshold_max_psi", left_out)
     if psi is not None:
         condition = when.any_of(condition, when.all_of(psi, memory, when.HAS_SWAP))
@@ -161,10 +174,6 @@ def _left_out(keys: Keys) -> Iterator[LeftOut]:
         # A key at nohang's own default sets nothing that anybody chose.
         if name in keys.found and keys.text(name) != DEFAULTS[name]:
             yield LeftOut(keys.setting(name).text, why, keys.setting(name).place)
-    if keys.truth("zram_checking_enabled"):
-        setting = keys.setting("zram_checking_enabled")
-        why = "the memory of zram devices (mem_used_total) is not read: bound it by swap_used_percent, or by PSI"
-        yield LeftOut(setting.text, why, setting.place)
     for setting in keys.unknown:
         yield LeftOut(setting.text, "not a key of nohang 0.2.0", setting.place)
     for action in keys.soft_actions:
