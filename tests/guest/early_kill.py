@@ -46,7 +46,8 @@ def one(name: str, rule: str) -> None:
         CONFIG.chmod(0o644)
         with LOG.open("wb") as out:
             daemon = subprocess.Popen([*OOMPOLICY, "run", "--config", str(CONFIG)], stderr=out)
-        time.sleep(4)
+        wait(lambda: LOG.read_text() != "", 60)  # it has begun, and says so
+        time.sleep(2)
         tree.put("batch", "idle", 1)
         before = len(tree.lines("ends"))
         tree.put("batch", "leaks", 1, "grow=900")
