@@ -103,7 +103,7 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
             "zzz = 1",
             ":1",
             "unknown key zzz",
-            "there are backend, policy, params, interval_ms, drift, scope, state_dir, ttl_ms, assign, rule, budget, "
+            "there are backend, policy, params, interval_ms, drift, scope, state_dir, ttl_ms, assign, scorers, rule, budget, "
             "protect",
         ),
         (

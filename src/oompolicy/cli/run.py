@@ -31,6 +31,7 @@ from oompolicy.daemon.start import (
     snapshots,
 )
 from oompolicy.errors import BackendError, OompolicyError
+from oompolicy.sources.unit_files import read_unit_settings
 
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
@@ -147,6 +148,8 @@ def _settings(
         compiled=compiled,
         shadowing=shadowing,
         command=(sys.executable, *sys.orig_argv[1:]),
+        scorers=config.scorers,
+        units=read_unit_settings(),
     )
 
 

@@ -85,6 +85,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str = "/run/oompolicy"
     ttl_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] | None = None
     assign: list[AssignRow] = []
+    scorers: list[str] = []
     rule: list[RuleRow] = []
     budget: BudgetTable | None = None
     protect: ProtectTable = ProtectTable()

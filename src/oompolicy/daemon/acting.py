@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from oompolicy.assign import assigned
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import Ground
@@ -28,23 +27,23 @@ from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.oomd_preference import read_preferences
+from oompolicy.values.order import ValueOrder
 
 
 class Acting:
     """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
 
-    def __init__(self, actions: Actions, settings: Settings) -> None:
+    def __init__(self, actions: Actions, values: ValueOrder) -> None:
         self._actions = actions
-        self._assign = settings.assign
+        self._values = values
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
-        return self._actions.begin(order, assigned(live_snapshot(), self._assign), now_ms)
+        return self._actions.begin(order, self._values.between_looks(live_snapshot(), now_ms), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
         """Other terms from the next order on. Raises OompolicyError, and the old ones stay."""
         self._actions.terms = _terms(settings, policy)
-        self._assign = settings.assign
 
     def next_due_ms(self) -> int | None:
         """When something is to be undone."""
@@ -61,7 +60,7 @@ class Acting:
         self._actions.close()
 
 
-def acting_for(settings: Settings, policy: Policy) -> Acting:
+def acting_for(settings: Settings, policy: Policy, values: ValueOrder) -> Acting:
     """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
     terms = _terms(settings, policy)
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
@@ -76,7 +75,7 @@ def acting_for(settings: Settings, policy: Policy) -> Acting:
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
-    return Acting(actions, settings)
+    return Acting(actions, values)
 
 
 def _terms(settings: Settings, policy: Policy) -> Terms:

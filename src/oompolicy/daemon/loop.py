@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.daemon.console import Console
 from oompolicy.daemon.reload import Reload, Reloading, at_once
 from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
@@ -20,6 +21,7 @@ from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
+from oompolicy.values.order import ValueOrder
 
 # systemd wants a sign of life within its time; half of it leaves room (sd_watchdog_enabled(3)).
 _WATCHDOG_SHARE: Final = 2
@@ -40,8 +42,11 @@ class Daemon:
         reload: Callable[[], Orders] | Reload,
         rules: RuleWatch | None = None,
         open_sensing: Callable[[Sequence[Armed]], Sensing] | None = None,
+        values: ValueOrder | None = None,
     ) -> None:
-        self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders)
+        self._values = values or ValueOrder(orders.of_values)
+        self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders, self._values)
+        self._console: Console | None = None
         self._rules = rules
         self._open_sensing = open_sensing
         self._reload = reload if isinstance(reload, Reload) else at_once(reload)
@@ -58,10 +63,12 @@ class Daemon:
         with Signals() as signals:
             try:
                 if self._upkeep is not None:
-                    self._upkeep.start()
+                    self._upkeep.start(self._poll)
                 if self._rules is not None:
                     self._rules.start(self._poll)
                 self._poll.register(signals.fd, select.POLLIN)
+                if self._console is not None:
+                    self._console.open(self._poll, self)
                 self._notify.ready()
                 while not self._is_told_to_stop(signals):
                     pass
@@ -70,6 +77,25 @@ class Daemon:
                     self._upkeep.put_back()
             finally:
                 self._close()
+
+    def serve(self, console: Console) -> None:
+        """Have requests answered while it runs."""
+        self._console = console
+
+    def look_now(self) -> bool:
+        """Look at once; False where nothing is kept in force."""
+        if self._upkeep is not None:
+            self._upkeep.look(now_ms())
+        return self._upkeep is not None
+
+    def values_changed(self) -> None:
+        """Look soon."""
+        if self._upkeep is not None:
+            self._upkeep.hurry(now_ms())
+
+    def begin_reload(self) -> None:
+        """As on SIGHUP."""
+        self._begin_reload()
 
     def run_once(self) -> None:
         """Put the policy in force once, and leave it so. Raises where that fails."""
@@ -88,9 +114,19 @@ class Daemon:
                     return True
             elif self._reloading is not None and fd == self._reloading.fd:
                 self._take_orders()
-            elif self._rules is not None:
-                self._rules.woken(fd, events, now_ms())
+            else:
+                self._take(fd, events)
         return False
+
+    def _take(self, fd: int, events: int) -> None:
+        """What else poll() may have said something of; what a sensor tells is news for scorers, too."""
+        is_news = self._upkeep is not None and self._upkeep.owns(fd)
+        if self._console is not None and self._console.owns(fd):
+            self._console.take(fd)
+        elif not is_news and self._rules is not None:
+            is_news = self._rules.woken(fd, events, now_ms())
+        if is_news and self._upkeep is not None:
+            self._upkeep.told(now_ms())
 
     def _do_what_is_due(self) -> int | None:
         """Do it; when the next thing is due, None: not before somebody says something."""
@@ -106,6 +142,8 @@ class Daemon:
             if self._upkeep.due_ms <= now:
                 self._upkeep.look(now_ms())
             next_ms = _sooner(next_ms, self._upkeep.due_ms)
+        if self._console is not None:
+            next_ms = _sooner(next_ms, self._console.turn())
         if self._reloading is not None:
             if self._reloading.until_ms <= now:
                 self._take_orders()
@@ -125,8 +163,8 @@ class Daemon:
                 return True
             if number == RELOAD:
                 self._begin_reload()
-            if number == LOOK_NOW and self._upkeep is not None:
-                self._upkeep.look(now_ms())
+            if number == LOOK_NOW:
+                self.look_now()
         return False
 
     def _begin_reload(self) -> None:
@@ -156,13 +194,19 @@ class Daemon:
             return
         self._end_reload()
         log(f"reloaded: policy {orders.policy.name}")
+        self._values.obey(orders.of_values)
         if self._upkeep is not None:
             self._upkeep.obey(orders, now_ms())
-        self._notify.ready()
+        self._reload_is_over(None)
 
     def _refuse(self, error: OompolicyError) -> None:
         log(f"reload: {error}: the old configuration stays in force")
+        self._reload_is_over(error)
+
+    def _reload_is_over(self, error: OompolicyError | None) -> None:
         self._notify.ready()
+        if self._console is not None:
+            self._console.reloaded(error)
 
     def _end_reload(self) -> None:
         reloading, self._reloading = self._reloading, None
@@ -173,6 +217,8 @@ class Daemon:
 
     def _close(self) -> None:
         self._end_reload()
+        if self._console is not None:
+            self._console.close()
         if self._rules is not None:
             self._rules.close()
         if self._upkeep is not None:
@@ -180,8 +226,8 @@ class Daemon:
         self._notify.close()
 
 
-def _sooner(one_ms: int | None, other_ms: int) -> int:
-    return other_ms if one_ms is None or other_ms < one_ms else one_ms
+def _sooner(one_ms: int | None, other_ms: int | None) -> int | None:
+    return other_ms if one_ms is None or (other_ms is not None and other_ms < one_ms) else one_ms
 
 
 def now_ms() -> int:

@@ -119,8 +119,9 @@ class RuleWatch:
             return self._look_ms
         return _first(self._look_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
 
-    def woken(self, fd: int, events: int, now_ms: int) -> None:
-        """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
+    def woken(self, fd: int, events: int, now_ms: int) -> bool:
+        """poll() has said this of a descriptor: take a turn now, if it is a reason to. Is it one of a sensor?"""
+        is_reason = False
         if self._sensing.owns(fd):
             try:
                 is_reason = self._sensing.take(fd, events)
@@ -137,6 +138,7 @@ class RuleWatch:
             for pending in self._pending:
                 if fd in pending.fds():
                     pending.wake_at_ms = now_ms
+        return is_reason
 
     def turn(self, now_ms: int) -> None:
         """Do what is due."""

@@ -14,6 +14,7 @@ from oompolicy.assign import Assignment
 from oompolicy.errors import ConfigError
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Budget, Rule
+from oompolicy.values.unit_settings import UnitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Settings:
     """config.Config with what the command line has put over it, without the libraries that reading one takes.
 
     parameters are the command line's, params the file's; compiled and shadowing are the hook's; command is the command
-    line that reads all of it anew.
+    line that reads all of it anew. scorers are files; units is what systemd's unit files say.
     """
 
     backend: str = "auto"
@@ -40,6 +41,8 @@ class Settings:
     compiled: bool | None = None
     shadowing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    scorers: tuple[str, ...] = ()
+    units: UnitSettings = field(default_factory=UnitSettings, repr=False)
 
 
 def packed(settings: Settings) -> bytes:

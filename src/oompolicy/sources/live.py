@@ -74,7 +74,7 @@ def live_snapshot(proc: str | Path = "/proc", sys: str | Path = "/sys") -> Snaps
         hostname=machine.hostname,
         hierarchy=None if hierarchy is None else hierarchy.version,
         missing=(*machine.missing, *_not_seen(proc, capture, hierarchy, memcgs), *memcgs.missing),
-        details=ProcDetails(proc, reading.tick_ns),
+        details=ProcDetails.of(proc),
     )
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.hook import generation, kernel_log, pins, shadows
@@ -29,14 +28,6 @@ from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Fault
 from oompolicy.snapshot import Snapshot
-
-LEAST_TTL_MS: Final = 30_000
-INTERVALS_IN_TTL: Final = 4
-
-
-def default_ttl_ms(interval_ms: int) -> int:
-    """How long answers count without a daemon: some looks may be missed."""
-    return max(LEAST_TTL_MS, INTERVALS_IN_TTL * interval_ms)
 
 
 class Hook:
