@@ -11,9 +11,9 @@ from typing import Final
 
 from oompolicy.sources.pressure_trigger import EVENTS, UNPRIVILEGED_WINDOW_US, Asked, PressureTrigger, best_trigger
 
-# A tenth of a second; where short windows are not granted, the same share of two seconds.
+# 50 ms within a second; where short windows are not granted, the same share of two seconds.
 WINDOW_US: Final = 1_000_000
-SHARE: Final = 10
+SHARE: Final = 20
 
 
 class Stalls:

@@ -26,9 +26,17 @@ from oompolicy.service.log import log
 from oompolicy.values.order import Told, ValueOrder
 from oompolicy.values.unit_settings import UnitSettings
 
-# Looks that something else than time brings on: so far apart at least, and a tenth of the time at most.
-HURRIED_EVERY_MS: Final = 500
-HURRIED_SHARE: Final = 10
+
+@dataclass(frozen=True, slots=True)
+class Haste:
+    """How long looks rest that something else than time brings on: at least, and times what the last one took."""
+
+    rest_ms: int
+    times: int
+
+
+NEWS: Final = Haste(500, 9)  # of what happens on the machine: a tenth of the time at most
+REQUESTED: Final = Haste(50, 1)  # by root: half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +110,15 @@ class Upkeep:
         self._looked_ms = now_ms
         self._took_ms = (time.thread_time_ns() - began_ns) // 1_000_000
 
-    def hurry(self, now_ms: int) -> None:
-        """A value has changed: look now, or as soon as looks have rested for nine times as long as one takes."""
-        soonest_ms = self._looked_ms + max(HURRIED_EVERY_MS, self._took_ms * HURRIED_SHARE)
-        if self._hurried_ms is None:
-            self._hurried_ms = max(now_ms, soonest_ms)
+    def hurry(self, now_ms: int, haste: Haste = REQUESTED) -> None:
+        """A value has changed: look soon."""
+        due_ms = max(now_ms, self._looked_ms + max(haste.rest_ms, self._took_ms * haste.times))
+        self._hurried_ms = due_ms if self._hurried_ms is None else min(due_ms, self._hurried_ms)
 
     def told(self, now_ms: int) -> None:
         """Something has happened on the machine: scorers, if there are any, are asked soon."""
         if self._values.has_scorers:
-            self.hurry(now_ms)
+            self.hurry(now_ms, NEWS)
 
     def owns(self, fd: int) -> bool:
         """Is this descriptor one that tells of something?"""

@@ -71,9 +71,12 @@ class ControlSocket:
             client.watch(self._poll)
 
     def turn(self, now_ms: int) -> int | None:
-        """Answer one line, let go of who is idle; when to be called next, None: not before poll() says something."""
+        """Answer one line, let go of who is idle; when to be called next, None: not before poll() says something.
+
+        After an answer that is at once: there may be more lines, and what was asked for may have changed what is due.
+        """
         for client in list(self._clients.values()):
-            if client.is_over or now_ms - client.heard_ms >= IDLE_MS:
+            if client.is_to_go(now_ms):
                 self._drop(client)
         ready = [client for client in self._clients.values() if client.has_line]
         if ready:
@@ -83,16 +86,16 @@ class ControlSocket:
             answer = self._answer(client.next_line(), client.ticket)
             if answer is not None:
                 self.reply(client.ticket, answer, now_ms)
-        if any(client.has_line for client in self._clients.values()):
             return now_ms
-        return min((client.heard_ms + IDLE_MS for client in self._clients.values()), default=None)
+        waits = [client.idle_from_ms for client in self._clients.values()]
+        return min((each for each in waits if each is not None), default=None)
 
     def reply(self, ticket: int, answer: bytes, now_ms: int) -> None:
         """The answer to a line, to whoever is still there."""
         client = next((each for each in self._clients.values() if each.ticket == ticket), None)
         if client is None:
             return
-        client.is_waiting = False
+        client.is_waiting, client.heard_ms = False, now_ms
         client.out += answer + b"\n"
         if client.exchange(now_ms):
             client.watch(self._poll)
@@ -162,6 +165,15 @@ class _Client:
     def is_over(self) -> bool:
         """Has it said all, and taken all?"""
         return self._has_ended and not self.has_line and not self.is_waiting and not self.out
+
+    @property
+    def idle_from_ms(self) -> int | None:
+        """When it is let go, if nothing comes of it before; None: it waits for us."""
+        return None if self.is_waiting else self.heard_ms + IDLE_MS
+
+    def is_to_go(self, now_ms: int) -> bool:
+        """Has it said and taken all, or nothing for too long?"""
+        return self.is_over or (self.idle_from_ms is not None and self.idle_from_ms <= now_ms)
 
     @property
     def _is_too_long(self) -> bool:

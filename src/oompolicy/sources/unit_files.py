@@ -28,8 +28,8 @@ FOLDERS: Final = (
     "run/systemd/system.attached",
     "run/systemd/generator",
     "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
     "lib/systemd/system",
+    "usr/lib/systemd/system",
     "run/systemd/generator.late",
 )
 # Kinds of units that have a cgroup.
