@@ -101,4 +101,4 @@ def test_a_glance_is_good_for_what_is_left_and_shorter_where_memory_falls() -> N
     assert glance_wait_ms(50_000, 50_000, 1000) == 10_000
     assert glance_wait_ms(30, 30, 100) == 100
     assert glance_wait_ms(30, 40, 100) == 30
-    assert glance_wait_ms(3, 10, 100) == 20
+    assert glance_wait_ms(3, 10, 100) == 10

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.daemon.requests import Request, RequestError, request_of, whom_of
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
@@ -21,7 +22,6 @@ from oompolicy.mm.sched import Task
 from oompolicy.service.control_socket import ControlSocket
 from oompolicy.service.log import log
 from oompolicy.snapshot import Snapshot
-from oompolicy.sources.live import live_snapshot
 from oompolicy.values.given import MOST, GivenValue, OfCgroup, Whom, process_of
 from oompolicy.values.order import ValueOrder
 
@@ -44,9 +44,10 @@ class Served(Protocol):
 class Console:
     """The control socket of a state directory, and what it is good for."""
 
-    def __init__(self, state_dir: Path, values: ValueOrder) -> None:
+    def __init__(self, state_dir: Path, values: ValueOrder, take_snapshot: TakeSnapshot) -> None:
         self._socket = ControlSocket(state_dir / NAME, self._answer)
         self._values = values
+        self._take_snapshot = take_snapshot
         self._daemon: Served | None = None
         self._wait_for_reload: list[int] = []
 
@@ -104,7 +105,7 @@ class Console:
     def _get(self, request: Request, ticket: int) -> bytes:
         """From a fresh snapshot: what was published is as old as the last look."""
         whom = whom_of(request)
-        steps = self._values.steps(live_snapshot(), _now_ms())
+        steps = self._values.steps(self._take_snapshot(), _now_ms())
         found = _value_of_cgroup(steps, whom) if isinstance(whom, OfCgroup) else _value_of_process(steps, whom)
         return _done(**_named(whom), **found)
 

@@ -19,7 +19,7 @@ SWAP_BYTES_PER_MS: Final = 800 * (1 << 20) // 1000
 # The least between two looks where a threshold is near: earlyoom's own (100 ms, main.c). Where memory is going down
 # so fast that it will be there within a second, looks are closer: the signal is to follow the crossing by 30 ms.
 NEAR_MS: Final = 100
-CLOSE_MS: Final = 20
+CLOSE_MS: Final = 10
 FALLS_WITHIN_MS: Final = 1_000
 
 # The longest: earlyoom's is 1 s; with a reckoned time there is no reason to look before it, but the reckoning trusts

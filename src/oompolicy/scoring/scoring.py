@@ -167,6 +167,8 @@ def _pairs(said: object) -> Iterable[tuple[object, object]]:
 
 
 def _valued(snapshot: Snapshot, given: Given) -> Snapshot:
+    if not (given.of_memcgs or given.of_tasks):
+        return snapshot
     memcgs: dict[MemCgroup, int | None] = {
         memcg: given.of_memcgs[memcg.path] for memcg in snapshot.kernel.memcgs if memcg.path in given.of_memcgs
     }

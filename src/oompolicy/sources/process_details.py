@@ -27,11 +27,6 @@ class ProcDetails:
         self._proc = proc
         self._tick_ns = tick_ns
 
-    @classmethod
-    def of(cls, proc: Path) -> ProcDetails:
-        """Of a procfs of this machine."""
-        return cls(proc, 1_000_000_000 // os.sysconf("SC_CLK_TCK"))
-
     def exe(self, task: Task) -> str | None:
         """The path of the program's file, as its mount namespace has it."""
         try:

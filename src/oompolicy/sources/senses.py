@@ -14,6 +14,7 @@ from oompolicy.rules.readings import CgroupReading, MachineReading
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroup_reading import CgroupReader
 from oompolicy.sources.kept_file import KeptFile, number_of
+from oompolicy.sources.live import TICK_NS
 from oompolicy.sources.machine_reading import RESOURCES, MachineReader
 from oompolicy.sources.process_details import ProcDetails
 
@@ -80,4 +81,4 @@ class LiveSenses:
 def live_senses(proc: str | Path = "/proc", sys: str | Path = "/sys") -> LiveSenses:
     """Of this machine."""
     proc, sys = Path(proc), Path(sys)
-    return LiveSenses(ProcDetails.of(proc), proc, sys)
+    return LiveSenses(ProcDetails(proc, TICK_NS), proc, sys)
