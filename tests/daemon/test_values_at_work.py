@@ -46,7 +46,7 @@ from oompolicy import *
 @scorer
 def obeys(scene):
     how = Path({how!r}).read_text()
-    Path({asked!r}).write_text(str(scene.at_ms))
+    Path({kills!r}).write_text(" ".join(f"{{kill.comm}} {{kill.cgroup}} {{kill.by}}" for kill in scene.kills))
     if how == "fail":
         raise ValueError("told to")
     while how == "loop":
@@ -76,9 +76,9 @@ class Stage:
         self.left_memcg, self.right_memcg = memcg.child("left"), memcg.child("right")
         self.left = workers.start("left", self.left_memcg, 8)
         self.right = workers.start("right", self.right_memcg, 80)
-        self.how, self.asked, self.log = folder / "how", folder / "asked", folder / "log"
+        self.how, self.kills, self.log = folder / "how", folder / "kills", folder / "log"
         (folder / "highest_first.py").write_text(HIGHEST_FIRST)
-        (folder / "obeys.py").write_text(SCORER.format(how=str(self.how), asked=str(self.asked)))
+        (folder / "obeys.py").write_text(SCORER.format(how=str(self.how), kills=str(self.kills)))
         self.how.write_text("left")
 
     @property
@@ -89,16 +89,18 @@ class Stage:
     def right_goes_first(self) -> bool:
         return oom_score(self.right) > oom_score(self.left)
 
-    def configure(self, text: str, interval_ms: int = 200) -> None:
+    def configure(self, text: str, interval_ms: int = 200, backend: str = "oom_score_adj") -> None:
         (self.folder / "oompolicy.toml").write_text(
-            f'backend = "oom_score_adj"\nscope = "{self.memcg.scope}"\nstate_dir = "{self.folder}/state"\n'
+            f'backend = "{backend}"\nscope = "{self.memcg.scope}"\nstate_dir = "{self.folder}/state"\n'
             f"interval_ms = {interval_ms}\n{text}"
         )
 
     @contextmanager
-    def daemon(self, text: str = 'policy = "highest_first.py"\n', interval_ms: int = 200) -> Iterator[int]:
+    def daemon(
+        self, text: str = 'policy = "highest_first.py"\n', interval_ms: int = 200, backend: str = "oom_score_adj"
+    ) -> Iterator[int]:
         """Its pid, once it takes requests."""
-        self.configure(text, interval_ms)
+        self.configure(text, interval_ms, backend)
         command = [sys.executable, "-m", "oompolicy", "run", "--config", str(self.folder / "oompolicy.toml")]
         with self.log.open("w") as log, subprocess.Popen(command, stderr=log) as process:
             try:
@@ -303,3 +305,16 @@ def test_an_owner_s_wish_counts_where_it_lowers(stage: Stage) -> None:
         refused = subprocess.run([*wish, program, str(stage.right_memcg.path), "1"], capture_output=True, check=False)
         assert refused.returncode != 0
         assert b"PermissionError" in refused.stderr
+
+
+def test_rules_alone_choose_by_what_scorers_say_and_scorers_are_told_whom_they_have_killed(stage: Stage) -> None:
+    """left is the smaller one by far: without its scorer's value right would be killed."""
+    rule = (
+        f'[[rule]]\nname = "one"\nwhen = "lasts(mem_available_percent >= 0, 1)"\nscope = "{stage.memcg.scope}"\n'
+        'action = "kill"\nbudget = { kills = 1, per = "1h" }\n'
+    )
+    with stage.daemon(with_scorer() + rule, backend="kill"):
+        wait_for(stage.left.was_killed)
+        wait_for(lambda: stage.kills.read_text() == f"left {stage.memcg.scope} rule one")
+        assert not stage.right.was_killed()
+        stage.ask(do="look")

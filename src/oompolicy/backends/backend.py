@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 from oompolicy.engine import Enforced, Looked
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 TakeSnapshot: TypeAlias = Callable[[], Snapshot]
@@ -26,6 +27,9 @@ class Backend(Protocol):
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Before anything else: see to what an earlier daemon has left. The lines are for the log."""
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        """Whom the kernel has killed since this was asked last, as far as it can be told."""
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """How what is in force serves the policy now. The snapshot has the table of values applied."""

@@ -6,6 +6,7 @@ when an order is given, the steps of an action.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.rules.protect import Protect
-from oompolicy.rules.rule import Order, Other
+from oompolicy.rules.rule import Order, Other, Outcome
+from oompolicy.scoring.scene import PastKill
 from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.oomd_preference import read_preferences
@@ -48,6 +50,15 @@ class Acting:
     def obey(self, settings: Settings, policy: Policy) -> None:
         """Other terms from the next order on. Raises OompolicyError, and the old ones stay."""
         self._actions.terms = _terms(settings, policy)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Scorers are told of whom it has killed."""
+        at_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        rule, scope = outcome.order.rule, outcome.order.scope
+        for name in outcome.victims:
+            comm, _, pid = name.rpartition(" (")  # "comm (pid)", see Outcome
+            cgroup = None if scope == "/" else scope
+            self._values.kills.append(PastKill(at_ms, int(pid[:-1]), comm, cgroup, f"rule {rule.name}"))
 
     def next_due_ms(self) -> int | None:
         """When something is to be undone."""

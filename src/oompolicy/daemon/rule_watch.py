@@ -63,8 +63,9 @@ class Pending(Protocol):
 
 
 class Keeper(Protocol):
-    """What was set for a time (backends/kill/changes.py)."""
+    """What was set for a time (backends/kill/changes.py), and who is told of whom rules have killed."""
 
+    def ended(self, outcome: Outcome) -> None: ...  # noqa: D102
     def next_due_ms(self) -> int | None: ...  # noqa: D102
     def undo_due(self, now_ms: int) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -252,6 +253,8 @@ class RuleWatch:
         if outcome is None:
             return
         self._drop(pending)
+        if self._keeper is not None:
+            self._keeper.ended(outcome)
         judgement = self._judges.ended(outcome, now_ms)
         _tell(judgement)
         if judgement.look_at_ms is not None:

@@ -26,6 +26,7 @@ from oompolicy.daemon.judging import Judging, files_of
 from oompolicy.daemon.loop import Daemon
 from oompolicy.daemon.orders_said import said_only
 from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rules_alone import RulesAlone
 from oompolicy.daemon.settings import Settings, packed, unpacked
 from oompolicy.daemon.upkeep import Orders
 from oompolicy.errors import BackendError, OompolicyError, PrivilegeError
@@ -35,6 +36,7 @@ from oompolicy.policy_limit import call_limit
 from oompolicy.rule_file import armed_rules
 from oompolicy.rules.judge import Armed
 from oompolicy.scorer_file import load_scorer
+from oompolicy.scoring.scorer import scorers_of
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
@@ -169,6 +171,8 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     for note in settings.units.notes:
         log(note)
     values = ValueOrder(orders.of_values, live_senses())
+    if backend is None and values.has_scorers:
+        backend = RulesAlone()
     judging = Judging(orders.rules, orders.budget)
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
@@ -181,6 +185,8 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
             if getattr(new, name) != getattr(settings, name):
                 log(f"{name} counts from the next start")
         found = orders_of(new)
+        if backend is None and scorers_of(found.policy, found.scorers):
+            log("scorers are asked from the next start on: there was none at this one")
         for note in new.units.notes:
             log(note)
         if acting is not None:

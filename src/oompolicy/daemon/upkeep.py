@@ -151,7 +151,9 @@ class Upkeep:
             log("the kernel does not tell of stalls here: scorers are asked when a rule's sensors tell, and regularly")
 
     def _seen(self, now_ms: int) -> Looked:
-        valued = self._values.looked(self._take_snapshot(), now_ms)
+        snapshot = self._take_snapshot()
+        self._values.kills.extend(self._backend.take_kills(snapshot))
+        valued = self._values.looked(snapshot, now_ms)
         looked = self._backend.look(valued.snapshot, self._orders.policy, self._orders.limit)
         return replace(looked, notes=(*valued.notes, *looked.notes)) if valued.notes else looked
 

@@ -17,7 +17,7 @@ from oompolicy.backends.hook import generation, kernel_log, pins, shadows
 from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entries
 from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
-from oompolicy.backends.hook.news import forget, news
+from oompolicy.backends.hook.news import News, forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.ruling import Ruling, Wanted, first_of, ruling_for, shadow_for
 from oompolicy.backends.hook.target import Target, open_target
@@ -27,6 +27,7 @@ from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Fault
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 
@@ -62,6 +63,8 @@ class Hook:
         self._of_shadows: Entries = {}
         self._published: tuple[Entries, Entries] | None = None
         self._heartbeat_ns = 0
+        self._kills: list[PastKill] = []
+        self._untold: tuple[str, ...] = ()
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Attach, or take over what an earlier daemon has left attached; tell what happened while nobody looked."""
@@ -76,6 +79,12 @@ class Hook:
         control[ControlWord.DAEMON_START_TICKS] = start_ticks(os.getpid()) or 0
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
         return (*lines, *about_shadows, *self._open_old(), *self._news(snapshot))
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        """Whom the kernel has killed since this was asked last; the log is told at the next look."""
+        self._untold += self._news(snapshot)
+        kills, self._kills = tuple(self._kills), []
+        return kills
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Find out what the policy goes by; where that is what is published, that is as fresh as this look.
@@ -102,7 +111,7 @@ class Hook:
         return Looked(
             self._standings(),
             self._answers.crowd,
-            (*refused, ruling.in_words, *self._answers.notes, *faults, *self._news(snapshot)),
+            (*refused, ruling.in_words, *self._answers.notes, *faults, *self._told(snapshot)),
             stale=None if is_in_force else "other answers",
         )
 
@@ -186,7 +195,7 @@ class Hook:
     def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
         """Detach: the kernel decides alone from here on."""
         pins.remove_all(self._folder)
-        lines = self._news(take_snapshot())
+        lines = self._told(take_snapshot())
         self._let_go()
         kernel_log.say("no policy is in force: detached")
         return (*lines, "detached: the kernel decides alone again")
@@ -227,11 +236,20 @@ class Hook:
         """
         lines: list[str] = []
         for old in self._old:
-            lines += news(old, snapshot, self._taken_over_ns)
+            lines += self._noted(news(old, snapshot, self._taken_over_ns))
         if self._old and self._taken_over_ns is None:
             return tuple(lines)
         self._close_old()
-        return (*lines, *news(self._held(), snapshot))
+        return (*lines, *self._noted(news(self._held(), snapshot)))
+
+    def _noted(self, found: News) -> tuple[str, ...]:
+        self._kills += found.kills
+        return found.lines
+
+    def _told(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """What take_kills() has found, and what has happened since."""
+        untold, self._untold = self._untold, ()
+        return (*untold, *self._news(snapshot))
 
     def _take_over(self) -> None:
         """The new programs have something to say: the old ones go, and tell until now, see _news()."""
