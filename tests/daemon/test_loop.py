@@ -21,7 +21,7 @@ from oompolicy.daemon import Daemon, Orders
 from oompolicy.daemon.stalls import Stalls
 from oompolicy.daemon.upkeep import NEWS, Upkeep
 from oompolicy.engine import Enforced, Looked, Standing
-from oompolicy.errors import ConfigError, SourceError
+from oompolicy.errors import BackendError, ConfigError, SourceError
 from oompolicy.policy.api import Policy, policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.scoring import PastKill
@@ -254,3 +254,15 @@ def test_a_value_whose_time_is_over_is_a_reason_to_look_once() -> None:
     assert upkeep.due_ms == 3_000
     upkeep.look(3_000)
     assert upkeep.due_ms == 63_000
+
+
+def test_a_look_that_comes_to_nothing_says_so_to_who_asked_for_it() -> None:
+    def trouble() -> None:
+        raise SourceError("/proc", "cannot be read")
+
+    daemon = Daemon(Notebook(trouble, nothing), world, ORDERS, lambda: ORDERS)
+    with pytest.raises(BackendError, match="look: /proc: cannot be read"):
+        daemon.look_now()
+    daemon.look_now()
+    with pytest.raises(BackendError, match="there are rules alone"):
+        Daemon(None, world, ORDERS, lambda: ORDERS).look_now()

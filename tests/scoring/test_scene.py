@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -166,6 +167,13 @@ def test_who_was_not_asked_about_at_the_last_look_is_not_known() -> None:
     for second in (1, 2, 3, 4):
         scoring.scored(at(1000 * second, {"a": 1}))
     assert seen.found == [None, 0, 0, 1000]  # at the third only growth is known
+
+
+def test_one_that_exits_ends_itself_alone() -> None:
+    def leaves(scene: Scene) -> Iterable[tuple[Task, int]]:
+        sys.exit(3)
+
+    assert Scoring([Scorer(leaves)]).scored(at(1000, {"a": 1})).faults[0].why == "SystemExit: 3"
 
 
 def raises_after_the_first(scene: Scene) -> Iterable[tuple[Memcg | Task, int]]:

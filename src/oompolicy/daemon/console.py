@@ -31,8 +31,8 @@ NAME: Final = "control.sock"  # in the state directory
 class Served(Protocol):
     """The daemon, as far as requests reach."""
 
-    def look_now(self) -> bool:
-        """Look at once; False where nothing is kept in force."""
+    def look_now(self) -> None:
+        """Look at once. Raises OompolicyError where nothing is kept in force, or could not be."""
 
     def values_changed(self) -> None:
         """Look soon."""
@@ -124,8 +124,7 @@ class Console:
 
     def _look(self, request: Request, ticket: int) -> bytes:
         assert self._daemon is not None
-        if not self._daemon.look_now():
-            raise RequestError("look", "nothing is kept in force here: there are rules alone")
+        self._daemon.look_now()
         return _done()
 
     def _reload(self, request: Request, ticket: int) -> None:

@@ -17,7 +17,7 @@ from oompolicy.daemon.reload import Reload, Reloading, at_once
 from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
 from oompolicy.daemon.upkeep import Orders, Upkeep
-from oompolicy.errors import OompolicyError
+from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.rules.judge import Armed
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
@@ -82,11 +82,13 @@ class Daemon:
         """Have requests answered while it runs."""
         self._console = console
 
-    def look_now(self) -> bool:
-        """Look at once; False where nothing is kept in force."""
-        if self._upkeep is not None:
-            self._upkeep.look(now_ms())
-        return self._upkeep is not None
+    def look_now(self) -> None:
+        """Look at once. Raises OompolicyError where nothing is kept in force, or could not be."""
+        if self._upkeep is None:
+            raise BackendError("look", "nothing is kept in force here: there are rules alone")
+        self._upkeep.look(now_ms())
+        if self._upkeep.trouble is not None:
+            raise BackendError("look", self._upkeep.trouble, "see the log")
 
     def values_changed(self) -> None:
         """Look soon."""
@@ -163,8 +165,8 @@ class Daemon:
                 return True
             if number == RELOAD:
                 self._begin_reload()
-            if number == LOOK_NOW:
-                self.look_now()
+            if number == LOOK_NOW and self._upkeep is not None:
+                self._upkeep.look(now_ms())
         return False
 
     def _begin_reload(self) -> None:

@@ -80,6 +80,11 @@ class Upkeep:
         times = (self._state.look_at_ms, self._hurried_ms, self._values.next_end_ms)
         return min(each for each in times if each is not None)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be seen, or put in force, now; None: it is."""
+        return self._state.blind
+
     def start(self, poll: select.poll) -> None:
         """Raises what the backend's start raises."""
         for line in self._backend.start(self._take_snapshot()):

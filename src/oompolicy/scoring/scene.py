@@ -110,6 +110,10 @@ class Scene:
         of = memcg._memcg
         return None if of.usage_pages is None else of.usage_pages - max(of.min_pages, of.low_pages)
 
+    def path(self, memcg: Memcg) -> str:
+        """Its path from the root, as PastKill.cgroup has it."""
+        return memcg._memcg.path
+
     def read(self, name: str, memcg: Memcg | None = None) -> float | None:
         """A field of docs/conditions.md: of the machine ("psi.memory.some.avg10"), or of a memcg ("cgroup.…").
 

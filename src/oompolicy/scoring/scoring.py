@@ -129,7 +129,7 @@ class Scoring:
             case.rests_until_ms = scene.at_ms + RESTS_AFTER_TIMEOUT_MS
             why = f"{timeout} It is asked again in {RESTS_AFTER_TIMEOUT_MS // 1000} s"
             case.fault = ScorerFault(case.scorer, why, line_of(timeout, case.scorer))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # who calls sys.exit() ends its own part, not the daemon
             case.fault = ScorerFault(case.scorer, why_of(error), line_of(error, case.scorer))
 
     def _expired(self, case: _Case, at_ms: int) -> tuple[str, ...]:
