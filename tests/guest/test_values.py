@@ -46,7 +46,7 @@ def test_one_that_fails_is_one_line_and_its_values_expire(seen: Proofs) -> None:
     """Then the kernel's badness decides: the big one dies."""
     assert seen["expired"]["victims"] == ["big"]
     failed, expired = seen["expired"]["lines"]
-    assert "measures.py:12): ValueError: told to: its earlier values stay" in failed
+    assert "measures.py:11): ValueError: told to: its earlier values stay" in failed
     assert expired.endswith("scorer measures: its values are older than 3 s: they do not count")
 
 

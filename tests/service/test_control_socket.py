@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import socket
 import stat
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from oompolicy.service.control_client import ask
-from oompolicy.service.control_socket import CLIENTS_MAX, IDLE_MS, LINE_MAX_BYTES, ControlSocket
+from oompolicy.service.control_socket import CLIENTS_MAX, DEAF_MS, IDLE_MS, LINE_MAX_BYTES, ControlSocket
 
 
 class Loop:
@@ -208,6 +209,23 @@ def test_others_than_root_are_hung_up_on_even_where_they_get_in() -> None:
         loop.socket.close()
     assert nobody.returncode == 0
     assert loop.lines == []
+
+
+def test_where_there_are_no_descriptors_it_tries_again_later(loop: Loop) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(loop.socket.path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            assert loop.turns() < 20, "it would be told again and again"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.send(b"late\n")
+        loop.now_ms += DEAF_MS
+        loop.socket.turn(loop.now_ms)
+        loop.turns()
+        client.settimeout(10)
+        assert client.recv(100) == b"{late}\n"
 
 
 def test_the_client_function_sends_and_understands(loop: Loop) -> None:

@@ -21,6 +21,8 @@ LINE_MAX_BYTES: Final = 65_536
 CLIENTS_MAX: Final = 16
 # One that has not sent a line, or not read an answer, for so long.
 IDLE_MS: Final = 30_000
+# Where there are no descriptors for another client, poll() would say again and again that one waits.
+DEAF_MS: Final = 1_000
 
 # The line, and who is to have the answer; None: it comes later, by reply().
 Answer = Callable[[bytes, int], bytes | None]
@@ -38,6 +40,7 @@ class ControlSocket:
         self._listening: socket.socket | None = None
         self._clients: dict[int, _Client] = {}
         self._tickets = 0
+        self._deaf_until_ms: int | None = None
 
     def open(self, poll: select.poll) -> None:
         """Listen. Raises OSError. The caller has the directory's lock: what lies there is of a dead daemon."""
@@ -78,6 +81,9 @@ class ControlSocket:
         for client in list(self._clients.values()):
             if client.is_to_go(now_ms):
                 self._drop(client)
+        if self._listening is not None and self._deaf_until_ms is not None and self._deaf_until_ms <= now_ms:
+            self._deaf_until_ms = None
+            self._poll.register(self._listening.fileno(), select.POLLIN)
         ready = [client for client in self._clients.values() if client.has_line]
         if ready:
             client = min(ready, key=lambda one: one.served_ms)
@@ -87,7 +93,7 @@ class ControlSocket:
             if answer is not None:
                 self.reply(client.ticket, answer, now_ms)
             return now_ms
-        waits = [client.idle_from_ms for client in self._clients.values()]
+        waits = [self._deaf_until_ms, *(client.idle_from_ms for client in self._clients.values())]
         return min((each for each in waits if each is not None), default=None)
 
     def reply(self, ticket: int, answer: bytes, now_ms: int) -> None:
@@ -108,7 +114,8 @@ class ControlSocket:
             self._drop(client)
         listening, self._listening = self._listening, None
         if listening is not None:
-            self._poll.unregister(listening.fileno())
+            if self._deaf_until_ms is None:
+                self._poll.unregister(listening.fileno())
             listening.close()
             with contextlib.suppress(OSError):
                 self.path.unlink()
@@ -117,7 +124,11 @@ class ControlSocket:
         assert self._listening is not None
         try:
             connection, _ = self._listening.accept()
-        except OSError:  # it has gone again, or there are no descriptors
+        except BlockingIOError:
+            return
+        except OSError:  # there are no descriptors, or it has gone again
+            self._poll.unregister(self._listening.fileno())
+            self._deaf_until_ms = now_ms + DEAF_MS
             return
         connection.setblocking(False)
         _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
