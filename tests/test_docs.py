@@ -75,7 +75,9 @@ def test_the_scorer_and_the_policy_of_the_values_document_load(trusted_folder: P
     (trusted_folder / "shown.py").write_text(scoring)
     (trusted_folder / "policy.py").write_text(delegating)
     assert Scoring([load_scorer(str(trusted_folder / "shown.py"))]).scored(machine(memcg("a"))).faults == ()
-    assert checked(load_policy(str(trusted_folder / "policy.py"))).lowest_first
+    policy = load_policy(str(trusted_folder / "policy.py"))
+    compile_to_ir(policy)
+    assert checked(policy).lowest_first
 
 
 def test_all_that_a_scorer_sees_is_in_the_document() -> None:
