@@ -70,8 +70,8 @@ def fill(memcg: OwnMemcg, told: int) -> None:
         if select.select([wakeup], [], [], wait_s)[0]:
             os.write(told, str(time.monotonic_ns()).encode())
             return
-    select.select([wakeup], [], [], GIVE_UP_S)
-    os.write(told, str(time.monotonic_ns()).encode())
+    if select.select([wakeup], [], [], GIVE_UP_S)[0]:
+        os.write(told, str(time.monotonic_ns()).encode())
 
 
 def watch(threshold_kib: int, told: int) -> None:
