@@ -17,6 +17,16 @@ from oompolicy.snapshot import Snapshot
 TakeSnapshot: TypeAlias = Callable[[], Snapshot]
 
 
+class Bell(Protocol):
+    """What the kernel rings when it has chosen somebody."""
+
+    def fileno(self) -> int:
+        """For poll(): readable once it has rung."""
+
+    def silence(self) -> None:
+        """Until it rings the next time."""
+
+
 class Backend(Protocol):
     """A way to make a policy the kernel's own choice.
 
@@ -30,6 +40,10 @@ class Backend(Protocol):
 
     def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
         """Whom the kernel has killed since this was asked last, as far as it can be told."""
+
+    @property
+    def bell(self) -> Bell | None:
+        """From start() to close(); None where nobody rings."""
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """How what is in force serves the policy now. The snapshot has the table of values applied."""

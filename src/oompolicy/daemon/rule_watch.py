@@ -13,7 +13,19 @@ from typing import Protocol
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed, Judgement
-from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.pace import (
+    CALM_SHARE,
+    CLOSE_MS,
+    NEAR_MS,
+    RESTS_AT_MOST_MS,
+    Amounts,
+    Pace,
+    Seen,
+    glance_wait_ms,
+    left_ms,
+    looked,
+    told,
+)
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
@@ -88,10 +100,13 @@ class RuleWatch:
         self._poll = select.poll()
         self._pace = Pace()
         self._look_ms: int | None = 0
+        self._looked_ms: int | None = None
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
         self._generation = -1
+        self._follow_ms: int | None = None
+        self._follows_from_ms = 0
         self._pending: list[Pending] = []
         self._waited_for: set[int] = set()
         self._said: set[str] = set()
@@ -108,6 +123,7 @@ class RuleWatch:
         self._sensing = sensing
         self._judges.replace(rules, overall)
         self._generation = -1
+        self._follows_from_ms = now_ms
         self._level = None
         self._look_ms = self._full_ms = now_ms
         self.start(self._poll)
@@ -117,8 +133,8 @@ class RuleWatch:
         """When to take a turn at the latest; None: not before something wakes."""
         undo_ms = None if self._keeper is None else self._keeper.next_due_ms()
         if not self._pending and undo_ms is None:
-            return self._look_ms
-        return _first(self._look_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
+            return _first(self._look_ms, self._follow_ms)
+        return _first(self._look_ms, self._follow_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
 
     def woken(self, fd: int, events: int, now_ms: int) -> bool:
         """poll() has said this of a descriptor: take a turn now, if it is a reason to. Is it one of a sensor?"""
@@ -130,21 +146,28 @@ class RuleWatch:
                 self._say([f"sensors: {error}"])
                 is_reason = True
             if is_reason:
-                self._pace = told(self._pace, now_ms)
-                self._look_ms = self._full_ms = now_ms
-            elif self._generation != self._sensing.generation and self._follow():
-                # New scopes are judged soon, many at once where many come at once.
-                self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
+                self.told(now_ms)
+            else:
+                self._follow_soon(now_ms)
         else:
             for pending in self._pending:
                 if fd in pending.fds():
                     pending.wake_at_ms = now_ms
         return is_reason
 
+    def told(self, now_ms: int) -> None:
+        """Memory is short somewhere: look now, and for a while. Where one is told all the time, not all the time."""
+        self._pace = told(self._pace, now_ms)
+        soon_ms = now_ms if self._looked_ms is None else max(now_ms, self._looked_ms + CLOSE_MS)
+        self._look_ms, self._full_ms = _first(self._look_ms, soon_ms), _first(self._full_ms, soon_ms)
+
     def turn(self, now_ms: int) -> None:
         """Do what is due."""
         if self._keeper is not None:
             self._keeper.undo_due(now_ms)
+        if self._follow_ms is not None and self._follow_ms <= now_ms and self._follow(now_ms):
+            # New scopes are judged soon, many at once where many come at once.
+            self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
         if not self._pending and self._is_put_off(now_ms):
             return
         for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
@@ -183,11 +206,12 @@ class RuleWatch:
         return True
 
     def _look(self, now_ms: int) -> None:
-        started_ns = self._cpu_ns()
+        self._looked_ms, started_ns = now_ms, self._cpu_ns()
         try:
-            if self._generation != self._sensing.generation:
-                self._follow()
+            if self._generation != self._sensing.generation and self._follows_from_ms <= now_ms:
+                self._follow(now_ms)
             readings = self._sensing.read(now_ms)
+            self._follow_soon(now_ms)
             judgement = self._judges.looked(readings)
             for order in judgement.orders:
                 self._begin(order, now_ms)
@@ -219,12 +243,20 @@ class RuleWatch:
         self._pace, self._look_ms = looked(self._pace, Seen(is_blind=True), now_ms)
         self._full_ms = self._look_ms
 
-    def _follow(self) -> bool:
+    def _follow_soon(self, now_ms: int) -> None:
+        if self._generation != self._sensing.generation:
+            self._follow_ms = _first(self._follow_ms, max(now_ms, self._follows_from_ms))
+
+    def _follow(self, now_ms: int) -> bool:
         """There are other cgroups than before; is any of them a new scope?"""
+        self._follow_ms, started_ns = None, self._cpu_ns()
         self._generation = self._sensing.generation
         before = self._judges.scopes
         self._judges.set_paths(self._sensing.paths)
         self._sensing.follow(self._judges.scopes)
+        # Of 10,000 cgroups it takes 15 ms: where some come and go all the time, not each time.
+        took_ms = (self._cpu_ns() - started_ns) / 1e6
+        self._follows_from_ms = now_ms + round(min(took_ms * CALM_SHARE, RESTS_AT_MOST_MS))
         return not self._judges.scopes <= before
 
     def _arm(self) -> Sensors:

@@ -17,6 +17,7 @@ class RulesAlone:
     """A look at the machine is all that there is to it."""
 
     name = "kill"
+    bell = None
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Nothing is left by anybody."""

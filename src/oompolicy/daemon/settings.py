@@ -22,7 +22,8 @@ class Settings:
     """config.Config with what the command line has put over it, without the libraries that reading one takes.
 
     parameters are the command line's, params the file's; compiled and shadowing are the hook's; command is the command
-    line that reads all of it anew. scorers are files; units is what systemd's unit files say.
+    line that reads all of it anew. watched is the file whose changes are a reason to (None: only SIGHUP is), with its
+    drop-ins and the Python files that it names. scorers are files; units is what systemd's unit files say.
     """
 
     backend: str = "auto"
@@ -43,6 +44,8 @@ class Settings:
     command: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
     units: UnitSettings = field(default_factory=UnitSettings, repr=False)
+    watched: Path | None = None
+    python: tuple[Path, ...] = ()
 
 
 def packed(settings: Settings) -> bytes:

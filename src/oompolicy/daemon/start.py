@@ -21,6 +21,7 @@ from oompolicy.backends.backend import Backend, TakeSnapshot
 from oompolicy.compiler.checked import checked
 from oompolicy.daemon.acting import acting_for
 from oompolicy.daemon.child_reload import ChildReload
+from oompolicy.daemon.config_watch import ConfigWatch
 from oompolicy.daemon.console import Console
 from oompolicy.daemon.judging import Judging, files_of
 from oompolicy.daemon.loop import Daemon
@@ -178,12 +179,15 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
     acting = None if is_said_only else acting_for(settings, orders.policy, values, take_snapshot)
     rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
+    changes = _changes(settings)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
         for name in FIXED:
             if getattr(new, name) != getattr(settings, name):
                 log(f"{name} counts from the next start")
+        if changes is not None:
+            changes.follow(new.watched, new.python)
         found = orders_of(new)
         if backend is None and scorers_of(found.policy, found.scorers):
             log("scorers are asked from the next start on: there was none at this one")
@@ -193,10 +197,21 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
             acting.obey(new, found.policy)
         return found
 
-    daemon = Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules, _sensors, values)
+    reload = ChildReload(settings.command, obeyed, changes)
+    daemon = Daemon(backend, take_snapshot, orders, reload, rules, _sensors, values)
     if not is_said_only:
         daemon.serve(Console(settings.state_dir, values, take_snapshot))
     return daemon
+
+
+def _changes(settings: Settings) -> ConfigWatch | None:
+    try:
+        changes = ConfigWatch(log)
+    except OSError as error:
+        log(f"inotify: {error.strerror}: a changed configuration counts from SIGHUP on")
+        return None
+    changes.follow(settings.watched, settings.python)
+    return changes
 
 
 def _sensors(rules: Sequence[Armed]) -> Sensors:

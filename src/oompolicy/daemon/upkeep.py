@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from oompolicy.assign import Assignment
-from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
 from oompolicy.daemon.stalls import Stalls
 from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, State, step
 from oompolicy.errors import OompolicyError
@@ -128,6 +128,17 @@ class Upkeep:
     def owns(self, fd: int) -> bool:
         """Is this descriptor one that tells of something?"""
         return self._stalls.owns(fd)
+
+    @property
+    def bell(self) -> Bell | None:
+        """Rings when the kernel has chosen somebody; None where nobody rings."""
+        return self._backend.bell
+
+    def rung(self, now_ms: int) -> None:
+        """The bell has rung: there is an OOM to tell of, and the machine is another."""
+        if self._backend.bell is not None:
+            self._backend.bell.silence()
+        self.hurry(now_ms, NEWS)
 
     def obey(self, orders: Orders, now_ms: int) -> None:
         """Other orders from now on."""
