@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -266,21 +266,17 @@ def test_a_reload_is_answered_when_it_is_over(stage: Stage) -> None:
 
 
 def test_clients_that_hang_hurt_nothing(stage: Stage) -> None:
-    with stage.daemon(interval_ms=100) as pid:
-        hanging = []
-        for number in range(40):
-            client = socket.socket(socket.AF_UNIX)
+    with stage.daemon(interval_ms=100) as pid, ExitStack() as hanging:
+        for number in range(100):
+            client = hanging.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(stage.socket))
             if number % 2:
                 client.send(b'{"do": "li')
-            hanging.append(client)
         began = time.monotonic()
         stage.ask(do="set", cgroup=stage.left_memcg.scope, value=5)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         wait_for(lambda: stage.left_goes_first)
         assert len(os.listdir(f"/proc/{pid}/fd")) < 60
-        for client in hanging:
-            client.close()
 
 
 def test_when_it_has_ended_the_socket_is_gone(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 LINE_MAX_BYTES: Final = 65_536
 CLIENTS_MAX: Final = 16
+BACKLOG: Final = 64  # that may wait until they are looked at
 # One that has not sent a line, or not read an answer, for so long.
 IDLE_MS: Final = 30_000
 # Where there are no descriptors for another client, poll() would say again and again that one waits.
@@ -50,7 +51,7 @@ class ControlSocket:
         try:
             self.path.unlink(missing_ok=True)
             listening.bind(os.fspath(self.path))
-            listening.listen(CLIENTS_MAX)
+            listening.listen(BACKLOG)
         except OSError:
             listening.close()
             raise
@@ -121,15 +122,20 @@ class ControlSocket:
                 self.path.unlink()
 
     def _accept(self, now_ms: int) -> None:
+        """Those that wait, as many as there may be at once."""
         assert self._listening is not None
-        try:
-            connection, _ = self._listening.accept()
-        except BlockingIOError:
-            return
-        except OSError:  # there are no descriptors, or it has gone again
-            self._poll.unregister(self._listening.fileno())
-            self._deaf_until_ms = now_ms + DEAF_MS
-            return
+        for _ in range(CLIENTS_MAX):
+            try:
+                connection, _ = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # there are no descriptors, or it has gone again
+                self._poll.unregister(self._listening.fileno())
+                self._deaf_until_ms = now_ms + DEAF_MS
+                return
+            self._welcome(connection, now_ms)
+
+    def _welcome(self, connection: socket.socket, now_ms: int) -> None:
         connection.setblocking(False)
         _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if uid not in (0, os.geteuid()) or not self._has_room():
