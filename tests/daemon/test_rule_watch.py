@@ -198,6 +198,31 @@ def test_while_an_order_is_carried_out_nobody_else_dies_for_the_same_memory() ->
     assert [order.rule.name for _, order in world.orders] == ["low", "low too"]
 
 
+class AtOnce(Doing):
+    """A kill whose victim is gone before anybody asks."""
+
+    def advance(self, now_ms: int) -> Outcome:
+        return Outcome(self.order, killed=1, freed_bytes=1, at_ms=now_ms, victims=("big (7)",))
+
+
+def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:
+    """It takes a snapshot of the machine; a look may take a hundredth of the time, and this is none."""
+
+    class Costly(World):
+        cpu_ns = 0
+
+        def act(self, order: Order, now_ms: int) -> Doing:
+            self.cpu_ns += 300_000_000
+            super().act(order, now_ms)
+            return AtOnce(order, now_ms)
+
+    world = Costly(replace(FINE, mem_available_bytes=GIB))
+    watch = RuleWatch(world, Judging([armed(replace(LOW, cooldown_ms=0))]), world.act, lambda: world.cpu_ns)
+    watch.start(select.poll())
+    world.run(watch, 1000)
+    assert len(world.orders) > 3
+
+
 def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
     world = World()
     watch = world.watch(OF_BATCH)
@@ -251,16 +276,24 @@ def test_trouble_is_one_line_and_the_watch_goes_on(trouble: Exception, capsys: p
     assert world.orders
 
 
-def test_an_executor_that_refuses_is_said_and_the_rule_rests(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(BackendError("kill", "no way"), "kill: no way"), (MemoryError(), "MemoryError")]
+)
+def test_an_executor_that_refuses_is_said_and_the_rule_rests(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Refusing(World):
         def act(self, order: Order, now_ms: int) -> Doing:
             super().act(order, now_ms)
-            raise BackendError("kill", "no way")
+            raise error
 
     world = Refusing(replace(FINE, mem_available_bytes=GIB))
-    world.run(world.watch(LOW), 4000)
-    assert "rule low: kill: no way" in capsys.readouterr().err
+    watch = world.watch(LOW)
+    world.run(watch, 4000)
+    assert f"rule low: {said}" in capsys.readouterr().err
     assert len(world.orders) == 1
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "after its cooldown"
 
 
 def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,6 +310,8 @@ def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.Cap
     watch = world.watch(LOW)
     world.run(watch, 1000)
     assert "please report this" in capsys.readouterr().err
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "its order is over, and it has rested"
     watch.close()
     assert world.is_closed
 

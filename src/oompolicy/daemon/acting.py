@@ -10,13 +10,12 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import Ground
-from oompolicy.backends.kill.helper import Helper
 from oompolicy.backends.kill.pending import Pending
 from oompolicy.backends.oom_score_adj.journal import boot_id
 from oompolicy.compiler.checked import checked
@@ -32,6 +31,9 @@ from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.oomd_preference import read_preferences
 from oompolicy.values.order import ValueOrder
 
+if TYPE_CHECKING:
+    from oompolicy.backends.kill.helper import Helper
+
 _NO_OPINION: Final = "kernel_default"  # need not be asked: half the time of a choice among 2,000 processes
 
 
@@ -45,6 +47,7 @@ class Acting:
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
+        self._actions.make_room()
         return self._actions.begin(order, self._values.between_looks(self._take_snapshot(), now_ms), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
@@ -86,10 +89,11 @@ def acting_for(settings: Settings, policy: Policy, values: ValueOrder, take_snap
         terms,
         log,
         None if hierarchy is None else Changes(hierarchy.directory, settings.state_dir, boot_id()),
-        Helper() if _needs_helper(settings) else None,
+        _helper() if _needs_helper(settings) else None,
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
+    take_snapshot()  # what the first look takes of memory, the one before a kill finds again: now there is some
     return Acting(actions, values, take_snapshot)
 
 
@@ -108,6 +112,13 @@ def _terms(settings: Settings, policy: Policy) -> Terms:
 def _needs_helper(settings: Settings) -> bool:
     """Does any rule run a command? A process that nobody needs is not forked."""
     return any(rule.pre_kill or rule.notify or rule.action in (Other.RESTART, Other.NOTIFY) for rule in settings.rules)
+
+
+def _helper() -> Helper:
+    """Its socket takes some hundred KiB of library that a daemon without it need not have."""
+    from oompolicy.backends.kill.helper import Helper
+
+    return Helper()
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from oompolicy.daemon.upkeep import a_bug
@@ -107,7 +108,7 @@ class RuleWatch:
         self._generation = -1
         self._follow_ms: int | None = None
         self._follows_from_ms = 0
-        self._pending: list[Pending] = []
+        self._pending: dict[Pending, Order] = {}
         self._waited_for: set[int] = set()
         self._said: set[str] = set()
 
@@ -180,7 +181,7 @@ class RuleWatch:
         """Let go of everything; what has been begun stays done."""
         for pending in self._pending:
             pending.close()
-        self._pending = []
+        self._pending = {}
         if self._keeper is not None:
             self._keeper.close()
         self._sensing.close()
@@ -213,20 +214,21 @@ class RuleWatch:
             readings = self._sensing.read(now_ms)
             self._follow_soon(now_ms)
             judgement = self._judges.looked(readings)
-            for order in judgement.orders:
-                self._begin(order, now_ms)
+            acted_ns, again_ms = self._begin_all(judgement.orders, now_ms)
             watching = self._arm()
             _tell(judgement)
         except Exception as error:  # a bug of ours must not end what keeps the machine alive
             self._fail(error_in_words(error), now_ms)
             return
         self._aim(watching.level_ms, readings, now_ms)
-        took_ms = (self._cpu_ns() - started_ns) / 1e6
+        took_ms = (self._cpu_ns() - started_ns - acted_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
         seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
         _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+        if again_ms is not None:
+            self._look_ms = self._full_ms = _first(self._look_ms, max(again_ms, now_ms + CLOSE_MS))
 
     def _aim(self, level_ms: float | None, readings: Readings, now_ms: int) -> None:
         """From now on amounts are compared with these."""
@@ -265,26 +267,43 @@ class RuleWatch:
         self._say(self._sensing.notes)
         return watching
 
+    def _begin_all(self, orders: Iterable[Order], now_ms: int) -> tuple[int, int | None]:
+        """Have them done. The time on a CPU that it took, which is no look's; when to look again for one that is over.
+
+        A kill takes a hundred times as long as a look: reckoned with it, the next look would be half a minute away.
+        """
+        started_ns = self._cpu_ns()
+        self._look_ms = None
+        for order in orders:
+            self._begin(order, now_ms)
+        return self._cpu_ns() - started_ns, self._look_ms
+
     def _begin(self, order: Order, now_ms: int) -> None:
-        try:
-            pending = self._act(order, now_ms)
-        except OompolicyError as error:
-            log(f"rule {order.rule.name}: {error}")
-            self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
-            return
-        self._pending.append(pending)
+        with _about(order):
+            try:
+                pending = self._act(order, now_ms)
+            except Exception as error:  # one order that goes wrong must not end the watch over the others
+                log(f"rule {order.rule.name}: {error_in_words(error)}")
+                self._ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
+                return
+        self._pending[pending] = order
         self._advance(pending, now_ms)
 
     def _advance(self, pending: Pending, now_ms: int) -> None:
-        try:
-            outcome = pending.advance(now_ms)
-        except Exception as error:  # one order that goes wrong must not end the watch over the others
-            log(error_in_words(error))
-            self._drop(pending)
-            return
-        if outcome is None:
-            return
-        self._drop(pending)
+        order = self._pending[pending]
+        with _about(order):
+            try:
+                outcome = pending.advance(now_ms)
+            except Exception as error:  # as in _begin()
+                log(error_in_words(error))
+                outcome = Outcome(order, at_ms=now_ms, failed=str(error))
+        if outcome is not None:
+            del self._pending[pending]
+            pending.close()
+            self._ended(outcome, now_ms)
+
+    def _ended(self, outcome: Outcome, now_ms: int) -> None:
+        """An order is over, in whatever way: the rule rests, and is judged again when it has."""
         if self._keeper is not None:
             self._keeper.ended(outcome)
         judgement = self._judges.ended(outcome, now_ms)
@@ -292,10 +311,6 @@ class RuleWatch:
         if judgement.look_at_ms is not None:
             self._look_ms = _first(self._look_ms, judgement.look_at_ms)
             self._full_ms = _first(self._full_ms, judgement.look_at_ms)
-
-    def _drop(self, pending: Pending) -> None:
-        self._pending.remove(pending)
-        pending.close()
 
     def _wait_for_pending(self) -> None:
         """Have poll() wait for what the orders under way wait for, and no longer for what they do not."""
@@ -317,6 +332,11 @@ class RuleWatch:
                     self._said.clear()
                 self._said.add(sentence)
                 log(sentence)
+
+
+def _about(order: Order) -> AbstractContextManager[None]:
+    """What is said of an order can be found by its rule, and by its scope."""
+    return log.about(rule=order.rule.name, scope=order.scope)
 
 
 def _tell(judgement: Judgement) -> None:

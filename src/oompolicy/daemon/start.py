@@ -64,7 +64,7 @@ def exec_daemon(settings: Settings) -> NoReturn:
     run_daemon() raises then.
     """
     if settings.backend == "kill":
-        check_scope(settings, live_snapshot())  # here, so that a lean process is not the larger for it until it kills
+        check_scope(settings, live_snapshot())
     iterator_fd = _iterator_fd(settings)
     path = [entry for entry in sys.path if entry]
     fd = os.memfd_create("oompolicy-settings", 0)  # to be open after the exec
