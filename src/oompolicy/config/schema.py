@@ -90,6 +90,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] | None = None
     reload_on_change: bool = True
     assign: list[AssignRow] = []
+    scorers: list[str] = []
     rule: list[RuleRow] = []
     budget: BudgetTable | None = None
     protect: ProtectTable = ProtectTable()
