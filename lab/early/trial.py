@@ -1,0 +1,216 @@
+"""One trial: a machine with a database, a browser and a shell, somebody who watches over it, and a load. In the guest.
+
+Belongs here: the order of things, and what is seen of them. Must not know: what is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lab.early import machine
+from lab.early.contenders import BROWSER, DATABASE, LOAD, SHELL, Contender
+from lab.early.loads import PROGRAMS, Load
+from lab.early.seen import NOTES_BYTES, STALL_MS, Sample, Seen, felt, in_a_row
+from lab.early.trace import KERNEL, Trace
+
+WATCHER: Final = "/system.slice/watcher.service"
+DATABASE_MIB, BROWSER_MIB = "60", "40"
+EVERY_S: Final = 0.1
+IS_BACK: Final = 0.8  # of the memory that was available before
+STALLS_PERCENT: Final = 10  # of the last second: then nothing is back to what it was
+READY_WITHIN_S: Final = 40
+SAID_LINES: Final = 40
+SILENT_LIMIT_MS: Final = 5000
+
+
+@dataclass(slots=True)
+class Watched:
+    """Sizes over time: the load's last moment, the moment since which all is well, extremes."""
+
+    before_mib: float
+    gone_s: float | None = None
+    back_s: float | None = None
+    least_mib: float = float("inf")
+    processes: int = 0
+    course: list[Sample] = field(default_factory=list)
+    _second: list[tuple[float, machine.Counters]] = field(default_factory=list)
+
+    def look(self, at_s: float) -> None:
+        """Take a sample; one of each second is kept."""
+        now = at_s, machine.counters()
+        self._second = [each for each in self._second if each[0] >= at_s - 1] + [now]
+        sample = self._sample(at_s)
+        self.least_mib = min(self.least_mib, sample.available_mib)
+        self.processes = max(self.processes, sample.processes)
+        if sample.available_mib < IS_BACK * self.before_mib or sample.full_percent > STALLS_PERCENT:
+            self.back_s = None
+        elif self.back_s is None:
+            self.back_s = at_s
+        if machine.is_populated(LOAD):
+            self.gone_s = None
+        elif self.gone_s is None:
+            self.gone_s = at_s
+        if not self.course or at_s - self.course[-1].at_s >= 1:
+            self.course.append(sample)
+
+    def _sample(self, at_s: float) -> Sample:
+        before_s, before = self._second[0]
+        since = [
+            (now - then) / max(at_s - before_s, EVERY_S) for now, then in zip(self._second[-1][1], before, strict=True)
+        ]
+        sizes_mib = machine.meminfo_mib()
+        return Sample(
+            round(at_s, 1),
+            round(sizes_mib["MemAvailable"], 1),
+            round(sizes_mib["SwapFree"], 1),
+            *(round(us_per_s / 1e4, 1) for us_per_s in since[:3]),
+            round(since[3]),
+            int((machine.CGROUPS / LOAD.strip("/") / "pids.current").read_text()),
+        )
+
+
+class Scene:
+    """Those that are to live, and a heartbeat that needs no memory. `with` it, and nothing is left behind."""
+
+    def __init__(self, name: str) -> None:
+        self.notes = {each: Path(f"/run/{name}.{each}") for each in ("shell", "still")}
+        self.started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Scene:
+        for path in self.notes.values():
+            path.write_bytes(bytes(NOTES_BYTES))
+        for cgroup in (DATABASE, SHELL, BROWSER, LOAD, WATCHER):
+            machine.make_cgroup(cgroup)
+        for name, cgroup, mib in (("database", DATABASE, DATABASE_MIB), ("browser", BROWSER, BROWSER_MIB)):
+            self.started[name] = machine.start(("/bin/load", name, "hold", mib), cgroup)
+        self.started["shell"] = machine.start(("/bin/pulse", str(self.notes["shell"]), "beat", PROGRAMS), SHELL)
+        self.still = machine.start(("/bin/pulse", str(self.notes["still"]), "still"), adj=-1000)
+        return self
+
+    def lives(self) -> dict[str, bool]:
+        """Who still does."""
+        return {name: machine.lives(process.pid, name) for name, process in self.started.items()}
+
+    def silent_ms(self) -> int:
+        """Wait for the shell's next beat, which notes how late it is; how long it was waited for in vain."""
+        beats = felt(self.notes["shell"].read_bytes()).beats
+        for _ in range(SILENT_LIMIT_MS // 50):
+            time.sleep(0.05)
+            if felt(self.notes["shell"].read_bytes()).beats != beats:
+                return 0
+        return SILENT_LIMIT_MS
+
+    def __exit__(self, *_: object) -> None:
+        self.still.kill()
+        for top in ("/user.slice", "/system.slice"):
+            machine.remove_cgroups(top)
+        machine.reap()
+        for path in Path("/tmp").glob("*"):
+            path.unlink()
+        subprocess.run(["/bin/busybox", "sh", "-c", "swapoff $(cat /run/swap) && swapon $(cat /run/swap)"], check=True)
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def trial(contender: Contender, load: Load, trace: Trace) -> Seen:
+    """Play it."""
+    with Scene(load.name) as scene:
+        log = Path(f"/run/{load.name}.log")
+        with log.open("wb") as said:
+            watcher = _watcher(contender, said)
+            began_ms = int(time.monotonic() * 1000)
+            killed_before = machine.vmstat("oom_kill ")
+            trace.clear()
+            talk = Log(log)
+            watched, took_s = _watch(load, talk)
+            found = in_a_row((comm, _who(by, contender)) for comm, by in trace.victims())
+            lives = scene.lives() | ({} if watcher is None else {"the watcher": watcher.poll() is None})
+            if watcher is not None:
+                _stop(watcher)
+        silent_ms = scene.silent_ms() if lives["shell"] else 0
+        shell, still = (felt(scene.notes[each].read_bytes()) for each in ("shell", "still"))
+        late_ms = [*(late_ms for at_ms, late_ms in shell.late if at_ms >= began_ms), silent_ms]
+        return Seen(
+            contender.name,
+            load.name,
+            killed=found,
+            lives=lives,
+            longest_ms=max(late_ms),
+            stalls=sum(each > STALL_MS for each in late_ms),
+            stalled_ms=sum(late_ms),
+            failed_forks=shell.failed_forks,
+            noise_ms=max((late_ms for at_ms, late_ms in still.late if at_ms >= began_ms), default=0),
+            gone_s=_rounded(watched.gone_s),
+            back_s=_rounded(watched.back_s),
+            took_s=round(took_s, 1),
+            oom_kills=machine.vmstat("oom_kill ") - killed_before,
+            least_available_mib=round(watched.least_mib, 1),
+            processes=watched.processes,
+            course=tuple(watched.course),
+            said=tuple(talk.lines[-SAID_LINES:]),
+        )
+
+
+def _watcher(contender: Contender, said: object) -> subprocess.Popen[bytes] | None:
+    """Started, and waited for until it has nothing more to do."""
+    for cgroup in contender.avoid:
+        os.setxattr(machine.CGROUPS / cgroup.strip("/"), "trusted.oomd_avoid", b"1")
+    for name, value in contender.cgroup.items():
+        (machine.CGROUPS / WATCHER.strip("/") / name).write_text(value)
+    watcher = None
+    if contender.command:
+        command, adj, nice = contender.command, contender.oom_score_adj, contender.nice
+        watcher = machine.start(command, WATCHER, adj, nice, said)  # type: ignore[arg-type]
+        machine.settled(watcher.pid, READY_WITHIN_S)
+    else:
+        time.sleep(2)
+    return watcher
+
+
+def _watch(load: Load, talk: Log) -> tuple[Watched, float]:
+    """Start the load, and look until it has been gone for a while, or its time is over."""
+    watched = Watched(machine.meminfo_mib()["MemAvailable"])
+    began_s = time.monotonic()
+    machine.start(("/bin/load", load.name, *load.arguments), LOAD)
+    while (at_s := time.monotonic() - began_s) < load.limit_s:
+        if at_s > 1:  # it is there by now, or was
+            watched.look(at_s)
+        talk.read(at_s)
+        if watched.gone_s is not None and at_s - watched.gone_s > load.watched_s:
+            break
+        machine.reap()
+        time.sleep(EVERY_S)
+    return watched, at_s
+
+
+def _who(by: str, contender: Contender) -> str:
+    return KERNEL if by == KERNEL else contender.name
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    process.kill()
+    process.wait()
+
+
+class Log:
+    """What the watcher says, and when it was read, which is soon after it was said."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines: list[str] = []
+        self._file = path.open(errors="replace")
+
+    def read(self, at_s: float) -> None:
+        """Take what is new."""
+        self.lines += [f"{at_s:.1f} s: {line}" for line in self._file.read().splitlines()]
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
