@@ -20,10 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from oompolicy.bpf.errors import BpfError
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroupfs import read_memcgs
+from oompolicy.sources.iterated import IteratedMachine
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.procfs import capture_tasks
+from oompolicy.sources.task_iterator.loading import load_iterator
 
 PROC = Path("/proc")
 FIELDS = (b"Uid", b"VmSize", b"RssAnon", b"RssFile", b"RssShmem", b"VmPTE", b"VmSwap")
@@ -103,8 +106,12 @@ def median_ms(function: Callable[[], object], times: int = 7) -> float:
 
 def main(processes: int, cgroups: int) -> None:
     """Print one line for each way of reading."""
-    ways: list[tuple[str, Callable[[], object]]] = [
-        ("live_snapshot (everything)", live_snapshot),
+    ways: list[tuple[str, Callable[[], object]]] = [("live_snapshot (everything)", live_snapshot)]
+    try:
+        ways.append(("by the task iterator (everything)", IteratedMachine(load_iterator())))
+    except BpfError as error:
+        print(f"no task iterator here: {error}")
+    ways += [
         ("capture_tasks (its reading of /proc alone)", lambda: capture_tasks(PROC)),
         ("pathlib, as text, by lines", read_with_pathlib),
     ]

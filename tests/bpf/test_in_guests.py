@@ -1,4 +1,4 @@
-"""The tests of this folder once more, inside of guests: what a stock kernel of each series says to them.
+"""The tests of this folder once more, and the task iterator's, in guests: what a stock kernel says to them.
 
 Belongs here: carrying pytest and the tests in, and the outcome out. Must not know: what is tested.
 """
@@ -27,7 +27,7 @@ export IN_GUEST=1 GUEST_MODULE={MODULE}:{FUNCTION} PYTHONDONTWRITEBYTECODE=1
 cd /project
 mkdir -p /out
 python3 -m pytest -p no:cacheprovider --color=no --durations=10 --junitxml=/out/junit.xml \\
-    {" ".join(f"--ignore=tests/bpf/{name}" for name in LEFT_OUT)} tests/bpf
+    {" ".join(f"--ignore=tests/bpf/{name}" for name in LEFT_OUT)} tests/bpf tests/sources/test_iterated.py
 status=$?
 dmesg > /out/dmesg
 exit $status
@@ -41,7 +41,7 @@ def carried(kernel: str) -> dict[str, Path | bytes]:
     """Guest path -> what is there: Python, pytest, these tests, and a module of the guest's own kernel."""
     tree = python_tree()
     tree |= installed(["pytest"], Path(sysconfig.get_path("platlib")))
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/bpf"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/bpf", "tests/sources"):
         tree[f"/project/{name}"] = PROJECT / name
     root = lab_kernel(kernel).root
     assert root is not None

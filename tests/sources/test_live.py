@@ -24,7 +24,7 @@ from oompolicy.mm.sched import Task
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.kernel_file import is_gone, read_at
 from oompolicy.sources.live import live_snapshot
-from sources.programs import HOLDS_MEMORY, PROGRAM_START, READY, python
+from sources.programs import HOLDS_MEMORY, IN_VFORK, LEADER_EXITS, PROGRAM_START, SPAWNS, python
 
 is_root = os.geteuid() == 0
 SYS_EXIT = {"x86_64": 60, "aarch64": 93, "riscv64": 93}.get(platform.machine())
@@ -91,19 +91,6 @@ def test_the_kernel_scores_all_processes_as_the_snapshot_does() -> None:
     assert compared
 
 
-LEADER_EXITS = (
-    "def hold():\n"
-    "    open(f'/proc/self/task/{threading.get_native_id()}/comm', 'w').write('holder')\n"
-    "    memory = mmap.mmap(-1, 30 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
-    "    for page in range(0, len(memory), 4096): memory[page] = 1\n"
-    "    while open('/proc/self/stat').read().rpartition(')')[2].split()[0] != 'Z': time.sleep(0.01)\n"
-    "    print('ready', flush=True)\n"
-    "    time.sleep(60)\n"
-    "threading.Thread(target=hold).start()\n"
-    "libc.syscall(int(sys.argv[1]), 0)\n"
-)
-
-
 @pytest.mark.skipif(SYS_EXIT is None, reason="the number of exit(2) is not known for this processor")
 def test_a_process_whose_leader_has_exited_is_weighed_by_its_living_thread() -> None:
     with python(LEADER_EXITS, str(SYS_EXIT)) as process:
@@ -146,23 +133,6 @@ def test_the_directory_of_a_process_does_not_outlive_it() -> None:
         os.close(dir_fd)
 
 
-# Opening the fifo for reading, which posix_spawn() does in the child before exec, waits for a writer. Through ctypes,
-# because os.posix_spawn() keeps the interpreter's lock.
-IN_VFORK = (
-    "actions, pid = ctypes.create_string_buffer(256), ctypes.c_int()\n"
-    "os.mkfifo(sys.argv[1])\n"
-    "libc.posix_spawn_file_actions_init(actions)\n"
-    "libc.posix_spawn_file_actions_addopen(actions, 9, sys.argv[1].encode(), 0, 0)\n"
-    "arguments = (ctypes.c_char_p * 2)(b'true', None)\n"
-    "spawn = lambda: libc.posix_spawn(ctypes.byref(pid), b'/bin/true', actions, None, arguments, None)\n"
-    "thread = threading.Thread(target=spawn, daemon=True)\n"
-    "thread.start()\n"
-    "while ' D ' not in open(f'/proc/self/task/{thread.native_id}/stat').read(): time.sleep(0.01)\n"
-    + READY
-    + "time.sleep(60)\n"
-)
-
-
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the number of kcmp(2) is not known here")
 def test_a_child_in_the_middle_of_vfork_is_seen(tmp_path: Path) -> None:
     with python(IN_VFORK, str(tmp_path / "fifo")) as process:
@@ -188,16 +158,6 @@ def test_forked_children_are_not_in_vfork() -> None:
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-
-
-# Names itself and sets its adjustment, then makes short-lived children that inherit both.
-SPAWNS = (
-    "open('/proc/self/comm', 'w').write('oomp-' + sys.argv[1])\n"
-    "open('/proc/self/oom_score_adj', 'w').write(sys.argv[1])\n" + READY + "while True:\n"
-    "    child = os.fork()\n"
-    "    if child == 0: os._exit(0)\n"
-    "    os.waitpid(child, 0)\n"
-)
 
 
 def test_processes_that_come_and_go_are_never_mixed() -> None:

@@ -25,12 +25,13 @@ from oompolicy.daemon.child_reload import REFUSED, UNDERSTOOD, answer, be_ordina
 from oompolicy.daemon.settings import Settings, packed
 from oompolicy.daemon.start import (
     backend_for,
+    check_scope,
     clear_the_way,
     exec_daemon,
     orders_of,
-    snapshots,
 )
 from oompolicy.errors import BackendError, OompolicyError
+from oompolicy.sources.live import live_snapshot
 
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
@@ -165,7 +166,8 @@ def _run_once(settings: Settings, as_json: bool) -> None:
     chosen = backend_for(settings, _unsaid, once=True)
     clear_the_way(chosen, settings)
     orders = orders_of(settings)
-    Daemon(chosen, snapshots(settings), orders, lambda: orders).run_once()
+    check_scope(settings, live_snapshot())
+    Daemon(chosen, live_snapshot, orders, lambda: orders).run_once()
     assert isinstance(chosen, OomScoreAdj)
     assert chosen.plan is not None
     (_print_json if as_json else _print)(chosen.plan)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from oompolicy.assign import assigned
+from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import Ground
@@ -26,20 +28,22 @@ from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Order, Other
 from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
-from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.oomd_preference import read_preferences
+
+_NO_OPINION: Final = "kernel_default"  # need not be asked: half the time of a choice among 2,000 processes
 
 
 class Acting:
     """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
 
-    def __init__(self, actions: Actions, settings: Settings) -> None:
+    def __init__(self, actions: Actions, settings: Settings, take_snapshot: TakeSnapshot) -> None:
         self._actions = actions
+        self._take_snapshot = take_snapshot
         self._assign = settings.assign
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
-        return self._actions.begin(order, assigned(live_snapshot(), self._assign), now_ms)
+        return self._actions.begin(order, assigned(self._take_snapshot(), self._assign), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
         """Other terms from the next order on. Raises OompolicyError, and the old ones stay."""
@@ -61,7 +65,7 @@ class Acting:
         self._actions.close()
 
 
-def acting_for(settings: Settings, policy: Policy) -> Acting:
+def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> Acting:
     """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
     terms = _terms(settings, policy)
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
@@ -76,16 +80,19 @@ def acting_for(settings: Settings, policy: Policy) -> Acting:
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
-    return Acting(actions, settings)
+    return Acting(actions, settings, take_snapshot)
 
 
 def _terms(settings: Settings, policy: Policy) -> Terms:
     own = {
-        rule.name: checked(load_policy(rule.policy).with_parameters(dict(rule.params)))
+        rule.name: None
+        if rule.policy == _NO_OPINION
+        else checked(load_policy(rule.policy).with_parameters(dict(rule.params)))
         for rule in settings.rules
         if rule.policy is not None
     }
-    return Terms(own, policy, settings.protect or Protect(), call_limit())
+    default = None if settings.policy == _NO_OPINION else policy
+    return Terms(own, default, settings.protect or Protect(), call_limit())
 
 
 def _needs_helper(settings: Settings) -> bool:

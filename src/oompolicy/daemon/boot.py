@@ -12,12 +12,12 @@ import sys
 def boot(fd: int) -> None:
     """Take the module search path of the process that was here before, and its settings."""
     size = os.fstat(fd).st_size
-    path, settings = marshal.loads(os.pread(fd, size, 0))  # noqa: S302 - written by ourselves, see start.py
+    path, settings, iterator_fd = marshal.loads(os.pread(fd, size, 0))  # noqa: S302 - see start.py: our own
     os.close(fd)
     sys.path[:] = path
     from oompolicy.daemon.start import main
 
-    main(settings)
+    main(settings, iterator_fd)
 
 
 if __name__ == "__main__":

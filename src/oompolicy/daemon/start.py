@@ -37,6 +37,7 @@ from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
 from oompolicy.service.one_daemon import OneDaemon
+from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.sensors import Sensors, Wanted
 
@@ -55,10 +56,11 @@ def exec_daemon(settings: Settings) -> NoReturn:
     run_daemon() raises then.
     """
     if settings.backend == "kill":
-        snapshots(settings)  # here, so that a lean process is not the larger for it until it kills
+        check_scope(settings, live_snapshot())  # here, so that a lean process is not the larger for it until it kills
+    iterator_fd = _iterator_fd(settings)
     path = [entry for entry in sys.path if entry]
     fd = os.memfd_create("oompolicy-settings", 0)  # to be open after the exec
-    os.write(fd, marshal.dumps((path, packed(settings))))
+    os.write(fd, marshal.dumps((path, packed(settings), iterator_fd)))
     boot = str(Path(__file__).with_name("boot.py"))
     sys.stdout.flush()
     try:
@@ -66,17 +68,34 @@ def exec_daemon(settings: Settings) -> NoReturn:
     except OSError as error:
         os.close(fd)
         log(f"{sys.executable}: {error.strerror}: the daemon keeps what the command line has loaded")
-    run_daemon(settings)
+    run_daemon(settings, iterator_fd)
     sys.exit(0)
 
 
-def main(data: bytes) -> NoReturn:
+def _iterator_fd(settings: Settings) -> int | None:
+    """The task iterator's link, for the daemon's process; None where there is none: /proc is read then."""
+    if os.geteuid() != 0:
+        return None
+    from oompolicy.sources.task_iterator.loading import load_iterator
+
+    try:
+        iterator = load_iterator(settings.state_dir)
+    except OompolicyError as error:
+        log(f"processes are read from /proc, which is slower: {error}")
+        return None
+    fd = os.dup(iterator.fileno())
+    iterator.close()
+    os.set_inheritable(fd, True)
+    return fd
+
+
+def main(data: bytes, iterator_fd: int | None = None) -> NoReturn:
     """The daemon's process: until it is told to stop; exit status 1 for trouble a person can mend."""
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_bytes(b"oompolicy")
     status = 0
     try:
-        run_daemon(unpacked(data))
+        run_daemon(unpacked(data), iterator_fd)
     except OompolicyError as error:
         _print_error(error)
         status = 1
@@ -94,8 +113,8 @@ def _print_error(error: OompolicyError) -> None:
     sys.stderr.write("oompolicy: " + text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
-def run_daemon(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. Raises OompolicyError where it cannot begin."""
+def run_daemon(settings: Settings, iterator_fd: int | None = None) -> None:
+    """Until SIGTERM or SIGINT; iterator_fd is the task iterator's link. Raises OompolicyError where it cannot begin."""
     log.use_journal()
     # With the backend kill nothing is put in force: there are rules alone.
     backend = None if settings.backend == "kill" else backend_for(settings, log, once=False)
@@ -107,7 +126,10 @@ def run_daemon(settings: Settings) -> None:
         own_memory.more_descriptors()
         if backend is not None:
             clear_the_way(backend, settings)
-        daemon = _daemon(settings, backend)
+        take_snapshot = _taking_snapshots(iterator_fd)
+        if backend is not None:
+            check_scope(settings, take_snapshot())
+        daemon = _daemon(settings, backend, take_snapshot)
         for line in neighbours():
             log(line)
         if not is_for_show:
@@ -127,12 +149,22 @@ def _harden() -> None:
     gc.freeze()
 
 
-def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
+def _taking_snapshots(iterator_fd: int | None) -> TakeSnapshot:
+    if iterator_fd is None:
+        return live_snapshot
+    from oompolicy.sources.iterated import IteratedMachine
+    from oompolicy.sources.task_iterator import TaskIterator
+
+    os.set_inheritable(iterator_fd, False)
+    return IteratedMachine(TaskIterator.held(iterator_fd))
+
+
+def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnapshot) -> Daemon:
     orders = orders_of(settings)
     judging = Judging(orders.rules, orders.budget)
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
-    acting = None if is_said_only else acting_for(settings, orders.policy)
+    acting = None if is_said_only else acting_for(settings, orders.policy, take_snapshot)
     rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
 
     def obeyed(data: bytes) -> Orders:
@@ -145,7 +177,6 @@ def _daemon(settings: Settings, backend: Backend | None) -> Daemon:
             acting.obey(new, found.policy)
         return found
 
-    take_snapshot = live_snapshot if backend is None else snapshots(settings)
     return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules, _sensors)
 
 
@@ -239,11 +270,9 @@ def _automatic(once: bool) -> str:
     return backend
 
 
-def snapshots(settings: Settings) -> TakeSnapshot:
-    """How the machine is looked at; what cannot be seen is said now. Raises GoneError where the scope is not there."""
-    now = live_snapshot()
+def check_scope(settings: Settings, now: Snapshot) -> None:
+    """Say what cannot be seen of the machine. Raises GoneError where the scope is not there."""
     for sentence in now.missing:
         log(sentence)
     if settings.scope is not None:
         now.memcg(settings.scope)
-    return live_snapshot

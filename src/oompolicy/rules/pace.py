@@ -19,7 +19,7 @@ SWAP_BYTES_PER_MS: Final = 800 * (1 << 20) // 1000
 # The least between two looks where a threshold is near: earlyoom's own (100 ms, main.c). Where memory is going down
 # so fast that it will be there within a second, looks are closer: the signal is to follow the crossing by 30 ms.
 NEAR_MS: Final = 100
-CLOSE_MS: Final = 20
+CLOSE_MS: Final = 10
 FALLS_WITHIN_MS: Final = 1_000
 
 # The longest: earlyoom's is 1 s; with a reckoned time there is no reason to look before it, but the reckoning trusts
@@ -46,10 +46,13 @@ RESTS_AT_MOST_MS: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What is remembered of looks. earliest_ms is what was reckoned at the last look, None where nothing counts."""
+    """What is remembered of looks.
 
-    looked_at_ms: int | None = None
-    earliest_ms: float | None = None
+    marks: when some look was, and what was reckoned then, the older first; they are NEAR_MS apart at least, because
+    MemAvailable goes in steps: what CPUs have taken is folded into it in batches (mm/vmstat.c, stat_threshold).
+    """
+
+    marks: tuple[tuple[int, float], ...] = ()
     told_at_ms: int | None = None
     is_sustained: bool = False
     is_falling: bool = False
@@ -83,8 +86,7 @@ def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
     is_falling = _is_falling(pace, seen, now_ms)
     pace = replace(
         pace,
-        looked_at_ms=now_ms,
-        earliest_ms=seen.earliest_ms,
+        marks=_marks(pace.marks, seen.earliest_ms, now_ms),
         is_sustained=pace.is_sustained and is_alert,
         is_falling=is_falling,
     )
@@ -126,16 +128,28 @@ def glance_wait_ms(left_ms: float, before_ms: float, span_ms: int) -> float:
     return min(max(left_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS)
 
 
-def _is_falling(pace: Pace, seen: Seen, now_ms: int) -> bool:
-    """Will the threshold be crossed within a second, if it goes on as since the look before?
+def _marks(
+    before: tuple[tuple[int, float], ...], earliest_ms: float | None, now_ms: int
+) -> tuple[tuple[int, float], ...]:
+    """With this look, where the last mark is old enough."""
+    if earliest_ms is None:
+        return ()
+    if before and now_ms - before[-1][0] < NEAR_MS:
+        return before
+    return (*before[-1:], (now_ms, earliest_ms))
 
-    >>> fast = Pace(looked_at_ms=0, earliest_ms=300)
+
+def _is_falling(pace: Pace, seen: Seen, now_ms: int) -> bool:
+    """Will the threshold be crossed within a second, if it goes on as since the older mark?
+
+    >>> fast = Pace(marks=((0, 300),))
     >>> _is_falling(fast, Seen(earliest_ms=200), 100), _is_falling(fast, Seen(earliest_ms=299), 100)
     (True, False)
     """
-    if pace.looked_at_ms is None or pace.earliest_ms is None or seen.earliest_ms is None:
+    if not pace.marks or seen.earliest_ms is None:
         return False
-    if now_ms <= pace.looked_at_ms:
+    at_ms, before_ms = pace.marks[0]
+    if now_ms <= at_ms:
         return pace.is_falling
-    shrunk = (pace.earliest_ms - seen.earliest_ms) / (now_ms - pace.looked_at_ms)
+    shrunk = (before_ms - seen.earliest_ms) / (now_ms - at_ms)
     return shrunk > 0 and seen.earliest_ms / shrunk < FALLS_WITHIN_MS

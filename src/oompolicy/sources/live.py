@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel
 from oompolicy.mm.rules import rules_for
+from oompolicy.mm.sched import Task
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroupfs import Memcgs, read_memcgs
 from oompolicy.sources.kernel_file import is_gone
-from oompolicy.sources.machine import read_machine
+from oompolicy.sources.machine import Machine, read_machine
 from oompolicy.sources.process_details import ProcDetails
 from oompolicy.sources.procfs import PF_KTHREAD, Capture, Reading, capture_tasks, read_task, recapture_cgroup
 from oompolicy.sources.vfork import pids_in_vfork
 
 # include/linux/proc_ns.h: the inode numbers of a kernel's first namespaces.
 _FIRST_NAMESPACES: Final = {"pid": 0xEFFFFFFC, "cgroup": 0xEFFFFFFB}
+TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _OUTSIDE: Final = {
     "pid": "only the processes of this pid namespace are seen, and its pid 1 is taken for the kernel's init",
     "cgroup": "only the cgroups of this cgroup namespace are seen: limits above it are not",
@@ -42,21 +46,52 @@ def live_snapshot(proc: str | Path = "/proc", sys: str | Path = "/sys") -> Snaps
     proc, sys = Path(proc), Path(sys)
     machine = read_machine(proc)
     hierarchy = find_memory_hierarchy(proc, sys)
-    taken_boottime_ns, taken_unix_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns()
+    now = Instant.now()
     capture = capture_tasks(proc)
     memcgs = Memcgs() if hierarchy is None else read_memcgs(hierarchy, machine.page_size, machine.swappiness)
-    homes = _Homes(hierarchy, memcgs)
+    homes = Homes(hierarchy, memcgs)
     _ask_the_homeless_again(capture, homes, proc)
     reading = Reading(
         machine.page_size,
-        1_000_000_000 // os.sysconf("SC_CLK_TCK"),
+        TICK_NS,
         homes.memcg_of,
         kthread_memcg=memcgs.by_path.get("/"),
         mems_allowed=len(machine.node_present_pages) > 1,
         in_vfork=pids_in_vfork(capture.tasks, proc),
     )
+    tasks = tuple([read_task(captured, reading) for captured in capture.tasks])
+    seen = Seen(proc, machine, hierarchy, memcgs, now)
+    return joined(seen, tasks, _processes_not_seen(capture, hierarchy))
+
+
+class Instant(NamedTuple):
+    """CLOCK_BOOTTIME and the wall clock."""
+
+    boottime_ns: int
+    unix_ns: int
+
+    @classmethod
+    def now(cls) -> Instant:
+        """Of this moment."""
+        return cls(time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.time_ns())
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The machine but for its processes."""
+
+    proc: Path
+    machine: Machine
+    hierarchy: Hierarchy | None
+    memcgs: Memcgs
+    at: Instant
+
+
+def joined(seen: Seen, tasks: tuple[Task, ...], missing: Iterable[str] = ()) -> Snapshot:
+    """The snapshot of both."""
+    machine, memcgs = seen.machine, seen.memcgs
     kernel = Kernel(
-        tasks=tuple([read_task(captured, reading) for captured in capture.tasks]),
+        tasks=tasks,
         totalram_pages=machine.totalram_pages,
         total_swap_pages=machine.total_swap_pages,
         memcgs=tuple(memcgs.in_order),
@@ -68,17 +103,17 @@ def live_snapshot(proc: str | Path = "/proc", sys: str | Path = "/sys") -> Snaps
     return Snapshot(
         kernel,
         page_size_bytes=machine.page_size,
-        taken_boottime_ns=taken_boottime_ns,
-        taken_unix_ns=taken_unix_ns,
+        taken_boottime_ns=seen.at.boottime_ns,
+        taken_unix_ns=seen.at.unix_ns,
         kernel_release=machine.release,
         hostname=machine.hostname,
-        hierarchy=None if hierarchy is None else hierarchy.version,
-        missing=(*machine.missing, *_not_seen(proc, capture, hierarchy, memcgs), *memcgs.missing),
-        details=ProcDetails(proc, reading.tick_ns),
+        hierarchy=None if seen.hierarchy is None else seen.hierarchy.version,
+        missing=(*machine.missing, *missing, *_machine_not_seen(seen), *memcgs.missing),
+        details=ProcDetails(seen.proc, TICK_NS),
     )
 
 
-class _Homes:
+class Homes:
     """Which memcg the processes of a /proc/PID/cgroup are in."""
 
     def __init__(self, hierarchy: Hierarchy | None, memcgs: Memcgs) -> None:
@@ -127,7 +162,7 @@ def _is_gone(path: Path) -> bool:
     return False
 
 
-def _ask_the_homeless_again(capture: Capture, homes: _Homes, proc: Path) -> None:
+def _ask_the_homeless_again(capture: Capture, homes: Homes, proc: Path) -> None:
     """Read the cgroup anew where it has vanished; a process that has vanished too is dropped.
 
     Where that cgroup is not known either, made a moment ago, the process counts for the one above.
@@ -143,26 +178,28 @@ def _ask_the_homeless_again(capture: Capture, homes: _Homes, proc: Path) -> None
     capture.tasks = remaining
 
 
-def _not_seen(proc: Path, capture: Capture, hierarchy: Hierarchy | None, memcgs: Memcgs) -> list[str]:
-    """What this process cannot see of the machine, in sentences."""
-    sentences = []
+def _processes_not_seen(capture: Capture, hierarchy: Hierarchy | None) -> Iterator[str]:
+    """Which processes procfs does not show, in sentences."""
     if capture.unreadable:
         count = len(capture.unreadable)
-        sentences.append(f"processes that may not be read are left out: {count} ({_first(capture.unreadable)})")
+        yield f"processes that may not be read are left out: {count} ({_first(capture.unreadable)})"
     elif not any(captured.pid == 1 for captured in capture.tasks):
-        sentences.append("processes of other users are hidden (procfs is mounted with hidepid): only root sees all")
-    for namespace, sentence in _OUTSIDE.items():
-        if _is_outside(proc, namespace):
-            sentences.append(sentence)
-    if hierarchy is None:
-        sentences.append("no memory controller is mounted: memcgs, their limits and their values are not known")
+        yield "processes of other users are hidden (procfs is mounted with hidepid): only root sees all"
     if hierarchy is not None:
         homeless = [one.pid for one in capture.tasks if not one.cgroup and not one.leader.flags & PF_KTHREAD]
         if homeless:
-            sentences.append(f"processes whose cgroup cannot be told: {len(homeless)} ({_first(homeless)})")
-    if memcgs.delegated and not _sees_trusted_attributes(proc):
-        sentences.append("values of delegated cgroups (trusted.oompolicy.value) are seen by root only")
-    return sentences
+            yield f"processes whose cgroup cannot be told: {len(homeless)} ({_first(homeless)})"
+
+
+def _machine_not_seen(seen: Seen) -> Iterator[str]:
+    """What this process cannot see of the machine, in sentences."""
+    for namespace, sentence in _OUTSIDE.items():
+        if _is_outside(seen.proc, namespace):
+            yield sentence
+    if seen.hierarchy is None:
+        yield "no memory controller is mounted: memcgs, their limits and their values are not known"
+    if seen.memcgs.delegated and not _sees_trusted_attributes(seen.proc):
+        yield "values of delegated cgroups (trusted.oompolicy.value) are seen by root only"
 
 
 def _first(pids: list[int]) -> str:
