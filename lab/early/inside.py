@@ -22,7 +22,6 @@ def main(name: str, *loads: str) -> None:
     if contender.module:
         subprocess.run(["/bin/busybox", "insmod", "/lib/oom_policy.ko"], check=True)
     Path("/run/oomd").mkdir(exist_ok=True)
-    Path("/etc/mtab").exists() or Path("/etc/mtab").symlink_to("/proc/mounts")
     stay()
     with Trace() as trace:
         for load in loads:

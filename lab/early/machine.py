@@ -27,6 +27,7 @@ def stay() -> None:
 
 
 def meminfo_mib() -> dict[str, float]:
+    """What /proc/meminfo has, by its names."""
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     return {words[0].rstrip(":"): int(words[1]) / 1024 for words in lines}
 
@@ -41,14 +42,20 @@ class Counters(NamedTuple):
 
 
 def counters() -> Counters:
-    some, full = Path("/proc/pressure/memory").read_text().splitlines()
-    io_full = Path("/proc/pressure/io").read_text().splitlines()[1]
-    waited_us = (int(line.rpartition("total=")[2]) for line in (some, full, io_full))
-    return Counters(*waited_us, vmstat("workingset_refault_anon ") + vmstat("workingset_refault_file "))
+    """As they are now."""
+    some_us, full_us = (_total_us(line) for line in Path("/proc/pressure/memory").read_text().splitlines())
+    _, io_full_us = (_total_us(line) for line in Path("/proc/pressure/io").read_text().splitlines())
+    return Counters(some_us, full_us, io_full_us, vmstat("workingset_refault_anon") + vmstat("workingset_refault_file"))
+
+
+def _total_us(line: str) -> int:
+    return int(line.rpartition("total=")[2])
 
 
 def vmstat(name: str) -> int:
-    return next(int(line.split()[1]) for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith(name))
+    """A counter by its name."""
+    lines = (line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return next(int(number) for found, number in lines if found == name)
 
 
 def make_cgroup(path: str) -> Path:
@@ -64,6 +71,7 @@ def make_cgroup(path: str) -> Path:
 
 
 def is_populated(path: str) -> bool:
+    """Does anybody live in a cgroup, or below it?"""
     return "populated 1" in (CGROUPS / path.strip("/") / "cgroup.events").read_text()
 
 
@@ -78,7 +86,7 @@ def remove_cgroups(top: str) -> None:
         reap()
         time.sleep(0.05)
     for folder, _, _ in os.walk(root, topdown=False):
-        os.rmdir(folder)
+        Path(folder).rmdir()
 
 
 def reap() -> None:
@@ -124,6 +132,7 @@ def settled(pid: int, limit_s: float) -> bool:
 
 
 def lives(pid: int, comm: str) -> bool:
+    """Is that process still there, and no other in its place?"""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -18,6 +18,7 @@ from lab.commands import run
 from lab.kernels import CACHE
 
 ADVICE: Final = "this needs Debian's apt and dpkg; run apt-get update and try again"
+Files = dict[str, Path | bytes]
 _NOHANG_CONF: Final = "etc/nohang/nohang-desktop.conf"
 
 
@@ -34,41 +35,41 @@ def package(name: str, cache: Path = CACHE) -> Path:
     return folder
 
 
-def peer(name: str) -> dict[str, Path | bytes]:
+def peer(name: str) -> Files:
     """Guest path -> what is there, for a tool that runs as Debian ships it. Raises LabError where it cannot be had."""
     return _FILES[name](package(name))
 
 
-def _earlyoom(root: Path) -> dict[str, Path | bytes]:
+def _earlyoom(root: Path) -> Files:
     return _with_libraries("/usr/bin/earlyoom", root / "usr/bin/earlyoom")
 
 
-def _nohang(root: Path) -> dict[str, Path | bytes]:
+def _nohang(root: Path) -> Files:
     """Its desktop's configuration, the one that looks at pressure; nobody is there to see windows."""
     text = (root / _NOHANG_CONF).read_text()
     for key in ("post_action_gui_notifications", "low_memory_warnings_enabled"):
         text = re.sub(rf"^{key} = True$", f"{key} = False", text, flags=re.MULTILINE)
     text += "\n@BADNESS_ADJ_RE_NAME -500 /// ^(database|shell)$\n"
-    files = {f"/{_NOHANG_CONF}": text.encode(), "/usr/sbin/nohang": root / "usr/sbin/nohang"}
-    version = root / "etc/nohang/version"
-    return files | ({"/etc/nohang/version": version} if version.exists() else {})
+    files: Files = {f"/{_NOHANG_CONF}": text.encode(), "/usr/sbin/nohang": root / "usr/sbin/nohang"}
+    return files
 
 
-def _oomd(root: Path) -> dict[str, Path | bytes]:
+def _oomd(root: Path) -> Files:
     return _with_libraries("/usr/bin/oomd", root / "usr/bin/oomd") | {
         "/etc/oomd/oomd.json": root / "etc/oomd/oomd.json"
     }
 
 
-def _with_libraries(path: str, binary: Path) -> dict[str, Path | bytes]:
+def _with_libraries(path: str, binary: Path) -> Files:
     told = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False).stdout
     missing = re.findall(r"(\S+) => not found", told)
     if missing:
         raise LabError(f"{path}: needs {', '.join(missing)}: apt-get install {binary.name}")
-    return {path: binary} | {library: Path(library) for library in re.findall(r"(/\S+) \(0x", told)}
+    libraries: Files = {library: Path(library) for library in re.findall(r"(/\S+) \(0x", told)}
+    return libraries | {path: binary}
 
 
-_FILES: Final[dict[str, Callable[[Path], dict[str, Path | bytes]]]] = {
+_FILES: Final[dict[str, Callable[[Path], Files]]] = {
     "earlyoom": _earlyoom,
     "nohang": _nohang,
     "oomd": _oomd,

@@ -22,7 +22,7 @@ from lab.early.trace import KERNEL, Trace
 WATCHER: Final = "/system.slice/watcher.service"
 DATABASE_MIB, BROWSER_MIB = "60", "40"
 EVERY_S: Final = 0.1
-IS_BACK: Final = 0.8  # of the memory that was available before
+IS_BACK: Final = 0.7  # of the memory that was available before
 STALLS_PERCENT: Final = 10  # of the last second: then nothing is back to what it was
 READY_WITHIN_S: Final = 40
 SAID_LINES: Final = 40
@@ -60,18 +60,18 @@ class Watched:
             self.course.append(sample)
 
     def _sample(self, at_s: float) -> Sample:
-        before_s, before = self._second[0]
-        since = [
-            (now - then) / max(at_s - before_s, EVERY_S) for now, then in zip(self._second[-1][1], before, strict=True)
-        ]
+        (before_s, before), (_, now) = self._second[0], self._second[-1]
+        span_s = max(at_s - before_s, EVERY_S)
         sizes_mib = machine.meminfo_mib()
         return Sample(
-            round(at_s, 1),
-            round(sizes_mib["MemAvailable"], 1),
-            round(sizes_mib["SwapFree"], 1),
-            *(round(us_per_s / 1e4, 1) for us_per_s in since[:3]),
-            round(since[3]),
-            int((machine.CGROUPS / LOAD.strip("/") / "pids.current").read_text()),
+            at_s=round(at_s, 1),
+            available_mib=round(sizes_mib["MemAvailable"], 1),
+            swap_free_mib=round(sizes_mib["SwapFree"], 1),
+            some_percent=round((now.some_us - before.some_us) / span_s / 1e4, 1),
+            full_percent=round((now.full_us - before.full_us) / span_s / 1e4, 1),
+            io_full_percent=round((now.io_full_us - before.io_full_us) / span_s / 1e4, 1),
+            refaults=round((now.refaults - before.refaults) / span_s),
+            processes=int((machine.CGROUPS / LOAD.strip("/") / "pids.current").read_text()),
         )
 
 
@@ -124,7 +124,7 @@ def trial(contender: Contender, load: Load, trace: Trace) -> Seen:
         with log.open("wb") as said:
             watcher = _watcher(contender, said)
             began_ms = int(time.monotonic() * 1000)
-            killed_before = machine.vmstat("oom_kill ")
+            killed_before = machine.vmstat("oom_kill")
             trace.clear()
             talk = Log(log)
             watched, took_s = _watch(load, talk)
@@ -148,7 +148,7 @@ def trial(contender: Contender, load: Load, trace: Trace) -> Seen:
             gone_s=_rounded(watched.gone_s),
             back_s=_rounded(watched.back_s),
             took_s=round(took_s, 1),
-            oom_kills=machine.vmstat("oom_kill ") - killed_before,
+            oom_kills=machine.vmstat("oom_kill") - killed_before,
             least_available_mib=round(watched.least_mib, 1),
             processes=watched.processes,
             course=tuple(watched.course),

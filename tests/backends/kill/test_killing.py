@@ -24,6 +24,7 @@ from backends.kill.arena import (
     wait_for,
 )
 from oompolicy.backends.kill import killing
+from oompolicy.backends.kill.group import Group
 from oompolicy.backends.kill.process import TICK_NS, End, Held, hold, verify
 from oompolicy.contained_oom.workers import Workers
 from oompolicy.mm.oom import Kernel
@@ -350,6 +351,22 @@ def test_by_cgroup_kill_all_go_at_once(v2: Arena) -> None:
         assert outcome.killed > 10
         assert script.process.wait(timeout=5) == -signal.SIGKILL
         wait_for(lambda: "populated 0" in (v2.memcg.path / "cgroup.events").read_text())
+
+
+def test_those_that_the_kernel_has_killed_whole_are_not_looked_at_again(
+    v2: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds on their way out need the time on a CPU themselves; that a cgroup is empty is told by one file."""
+    if not (v2.memcg.path / "cgroup.kill").exists():
+        pytest.skip("this kernel has no cgroup.kill (v5.14)")
+    listed = []
+    listing = Group._listed
+    monkeypatch.setattr(Group, "_listed", lambda self, directory: listed.append(1) or listing(self, directory))
+    with Script(FORKS_ON, v2.memcg) as script:
+        forks_on(v2, script)
+        assert v2.kill(rule(Kill.CGROUP)).killed > 10
+        assert script.process.wait(timeout=5) == -signal.SIGKILL
+    assert len(listed) == 1
 
 
 def test_cgroup_kill_is_not_used_where_somebody_must_stay(v2: Arena) -> None:

@@ -46,6 +46,13 @@ class Group:
             return error.errno in GONE and not self._directory.exists()
         return True
 
+    def is_populated(self) -> bool:
+        """Is anybody in it or below it who has not ended? One small file, however many there are; v2 only."""
+        try:
+            return b"populated 1" in read_small(self._directory / "cgroup.events")
+        except OSError as error:
+            return error.errno not in GONE
+
     def freeze(self) -> bool:
         """Keep it from forking while its processes are signalled one by one; True where it is to be thawed then.
 
