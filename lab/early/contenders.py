@@ -57,7 +57,7 @@ CONTENDERS: Final = {
         Contender(
             OURS,
             (_PYTHON, "-m", "oompolicy", "run", "--config", "/etc/oompolicy/oompolicy.toml"),
-            {"memory.min": "32M", "pids.max": "32"},
+            {"memory.min": "32M", "pids.max": "32", "cpu.weight": "1000"},
             oom_score_adj=-1000,
             nice=-10,
             module=True,

@@ -28,7 +28,9 @@ HERE: Final = Path(__file__).parent
 RULES: Final = HERE.parents[1] / "examples" / "early.toml"
 KERNEL: Final = "6.12"
 MEMORY_MIB, SWAP_MIB, DISK_MIB = 512, 256, 640
-IOPS: Final = 1000  # as a small volume of a cloud has; a disk without a limit is the memory of who emulates it
+IOPS: Final = (
+    300  # as a small volume of a cloud, or a good disk that turns; without a limit it is the memory of the host
+)
 START_S: Final = 30
 TRIAL_S: Final = 60  # beside a load's own limit: starting, stopping, giving memory back
 SCRIPT: Final = """
@@ -89,13 +91,16 @@ def contest(contender: str, loads: Sequence[str], image: Path) -> Iterator[Seen]
         done = [seen(line) for line in result.stdout.splitlines() if line.endswith("}")]
         yield from done
         left = left[len(done) :]
-        if left and result.ended is Ended.SCRIPT_DONE:
-            yield Seen(contender, left.pop(0), problem=f"the trial could not be played: {result.stderr[-2000:]}")
-        elif left:
-            how = "did not come to its end in time" if result.ended is Ended.TIME_LIMIT else "died"
-            yield Seen(
-                contender, left.pop(0), problem=f"the machine {how}", said=tuple(result.console[-3000:].split("\n"))
-            )
+        if not left or (done and result.ended is Ended.SCRIPT_DONE):  # what it could not clean up, a boot does
+            continue
+        yield Seen(contender, left.pop(0), problem=why_not(result), said=tuple(result.console[-3000:].split("\n")))
+
+
+def why_not(result: GuestResult) -> str:
+    """Why a trial has no outcome."""
+    if result.ended is Ended.SCRIPT_DONE:
+        return f"it could not be played: {result.stderr[-2000:]}"
+    return "the machine did not come to its end in time" if result.ended is Ended.TIME_LIMIT else "the machine died"
 
 
 def boot(contender: str, loads: Sequence[str], image: Path) -> GuestResult:

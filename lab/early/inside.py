@@ -12,6 +12,7 @@ from pathlib import Path
 from lab.early.contenders import CONTENDERS
 from lab.early.loads import LOADS
 from lab.early.machine import stay
+from lab.early.seen import Seen
 from lab.early.trace import Trace
 from lab.early.trial import trial
 
@@ -25,7 +26,12 @@ def main(name: str, *loads: str) -> None:
     stay()
     with Trace() as trace:
         for load in loads:
-            print(trial(contender, LOADS[load], trace).line(), flush=True)
+            trial(contender, LOADS[load], trace, tell)
+
+
+def tell(seen: Seen) -> None:
+    """Send it out."""
+    print(seen.line(), flush=True)
 
 
 if __name__ == "__main__":

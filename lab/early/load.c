@@ -4,8 +4,9 @@
  *
  * load NAME hold MIB               holds anonymous memory, and goes through all of it every ten seconds
  * load NAME leak MIB_PER_S         takes more and more, and never looks at it again
- * load NAME thrash MIB FILE FILE_MIB COUNT   COUNT processes, each of which writes to pages of its own MIB and reads
- *                                  pages of FILE (its own FILE_MIB of it), in no order, without a pause
+ * load NAME thrash MIB FILE FILE_MIB COUNT   COUNT processes, each of which goes through its own MIB, writing, and its
+ *                                  own FILE_MIB of FILE, reading, round and round: what is needed next is what has not
+ *                                  been used for longest, and pages beside each other are not used together
  * load NAME bomb KIB               forks, and so does each child, again and again; each holds KIB
  * load NAME fill PATH MIB_PER_S    writes a file that never ends
  * load NAME many MIB COUNT         COUNT processes, one every 20 ms; each holds MIB, and never looks at it again
@@ -19,7 +20,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MIB = 1 << 20 };
+enum { PAGE = 4096, MIB = 1 << 20, STRIDE = 613 };
 static unsigned sum;
 
 static unsigned char *memory_of(size_t bytes)
@@ -71,11 +72,10 @@ static void thrash_once(size_t bytes, const char *path, size_t file_bytes, int n
 		exit(1);
 	}
 	madvise((void *)read, file_bytes, MADV_RANDOM);
-	srandom(number);
 	touch(memory, bytes);
-	while (1) {
-		memory[(size_t)random() % (bytes / PAGE) * PAGE]++;
-		sum += read[(size_t)random() % (file_bytes / PAGE) * PAGE];
+	for (size_t page = 0;; page += STRIDE) {
+		memory[page % (bytes / PAGE) * PAGE]++;
+		sum += read[page % (file_bytes / PAGE) * PAGE];
 	}
 }
 

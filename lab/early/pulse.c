@@ -4,10 +4,11 @@
  *
  * pulse NOTES still          only wakes; locked in memory and with priority, so that it tells what the machine around
  *                            the guest is to blame for
- * pulse NOTES beat LIBRARY   touches anonymous memory and pages of the file LIBRARY, as a shell or an editor does, and
- *                            once a second runs a program and waits for it
+ * pulse NOTES beat PROGRAMS  touches a little anonymous memory and a few pages of the file PROGRAMS; once a second, as
+ *                            when somebody opens a menu or gives a command, it goes through RUN_BYTES of each that are
+ *                            anywhere, and runs a program and waits for it
  *
- * NOTES is a file of NOTES_BYTES, mapped, so that noting waits for nothing: a struct notes. It should be on ramfs.
+ * NOTES is a file of the size of a struct notes, or larger, mapped, so that noting waits for nothing. It should be on ramfs.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -23,14 +24,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVERY_MS = 20, LATE_MS = 100, RUNS_EVERY = 50, TOUCHES = 16, MOST = 4000 };
-enum { ANON_BYTES = 12 << 20, PAGE = 4096, NOTES_BYTES = 65536 };
+enum { EVERY_MS = 20, LATE_MS = 100, RUNS_EVERY = 50, TOUCHES = 8, MOST = 4000 };
+enum { ANON_BYTES = 24 << 20, RUN_BYTES = 512 << 10, WARM_BYTES = 4 << 20, PAGE = 4096 };
 
 /* Read by lab/early/seen.py. Each late beat: when it ended, on the monotonic clock, and how late that was. */
 static struct notes {
 	uint64_t beats, longest_ms, failed_forks, count;
 	struct { uint32_t ended_ms, late_ms; } late[MOST];
 } *notes;
+static unsigned sum;
 
 static int64_t now_ms(void)
 {
@@ -57,6 +59,12 @@ static void *map(const char *path, int flags, size_t *bytes)
 		exit(1);
 	}
 	return memory;
+}
+
+/* The start of a page. */
+static size_t anywhere(size_t bytes)
+{
+	return (size_t)random() % (bytes / PAGE) * PAGE;
 }
 
 static void run_a_program(void)
@@ -88,10 +96,9 @@ static void note(int64_t late_ms)
 int main(int count, char **argument)
 {
 	struct sched_param first = { .sched_priority = 60 };
-	const unsigned char *library = NULL;
+	const unsigned char *programs = NULL;
 	unsigned char *anon = NULL;
-	size_t bytes, library_bytes = 0;
-	unsigned sum = 0;
+	size_t bytes, programs_bytes = 0;
 
 	if (count < 3)
 		return 2;
@@ -104,7 +111,7 @@ int main(int count, char **argument)
 		mlockall(MCL_CURRENT | MCL_FUTURE);
 	} else {
 		prctl(PR_SET_NAME, "shell");
-		library = map(argument[3], O_RDONLY, &library_bytes);
+		programs = map(argument[3], O_RDONLY, &programs_bytes);
 		anon = mmap(NULL, ANON_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		memset(anon, 1, ANON_BYTES);
 	}
@@ -112,12 +119,19 @@ int main(int count, char **argument)
 		int64_t due_ms = now_ms() + EVERY_MS;
 		usleep(EVERY_MS * 1000);
 		for (int touch = 0; anon && touch < TOUCHES; touch++) {
-			anon[(size_t)random() % (ANON_BYTES / PAGE) * PAGE] = beat;
-			sum += library[(size_t)random() % (library_bytes / PAGE) * PAGE];
+			anon[anywhere(WARM_BYTES)] = beat;
+			sum += programs[anywhere(WARM_BYTES)];
 		}
-		if (anon && beat % RUNS_EVERY == 0)
+		if (anon && beat % RUNS_EVERY == 0) {
+			unsigned char *run = anon + anywhere(ANON_BYTES - RUN_BYTES);
+			const unsigned char *code = programs + anywhere(programs_bytes - RUN_BYTES);
+
+			for (size_t at = 0; at < RUN_BYTES; at += PAGE) {
+				run[at] = beat;
+				sum += code[at];
+			}
 			run_a_program();
+		}
 		note(now_ms() - due_ms);
 	}
-	return sum;
 }

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -97,14 +98,21 @@ class Scene:
         """Who still does."""
         return {name: machine.lives(process.pid, name) for name, process in self.started.items()}
 
-    def silent_ms(self) -> int:
-        """Wait for the shell's next beat, which notes how late it is; how long it was waited for in vain."""
+    def late_ms(self, began_ms: int, lives: bool) -> tuple[list[int], int, int]:
+        """Since then: by how much the shell was late, each time; the same of who needs no memory, at most; no forks.
+
+        A shell that lives is waited for: its next beat tells how late that is.
+        """
+        silent_ms = 0
         beats = felt(self.notes["shell"].read_bytes()).beats
-        for _ in range(SILENT_LIMIT_MS // 50):
+        while lives and silent_ms < SILENT_LIMIT_MS and felt(self.notes["shell"].read_bytes()).beats == beats:
             time.sleep(0.05)
-            if felt(self.notes["shell"].read_bytes()).beats != beats:
-                return 0
-        return SILENT_LIMIT_MS
+            silent_ms += 50
+        shell, still = (felt(self.notes[each].read_bytes()) for each in ("shell", "still"))
+        late_ms = [late_ms for at_ms, late_ms in shell.late if at_ms >= began_ms]
+        late_ms.append(silent_ms if silent_ms >= SILENT_LIMIT_MS else 0)
+        noise_ms = max((late_ms for at_ms, late_ms in still.late if at_ms >= began_ms), default=0)
+        return late_ms, noise_ms, shell.failed_forks
 
     def __exit__(self, *_: object) -> None:
         self.still.kill()
@@ -117,43 +125,45 @@ class Scene:
         Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def trial(contender: Contender, load: Load, trace: Trace) -> Seen:
-    """Play it."""
+def trial(contender: Contender, load: Load, trace: Trace, tell: Callable[[Seen], None]) -> None:
+    """Play it, tell what was seen, and clean up, which may fail where the machine does not come back."""
     with Scene(load.name) as scene:
-        log = Path(f"/run/{load.name}.log")
-        with log.open("wb") as said:
-            watcher = _watcher(contender, said)
-            began_ms = int(time.monotonic() * 1000)
-            killed_before = machine.vmstat("oom_kill")
-            trace.clear()
-            talk = Log(log)
-            watched, took_s = _watch(load, talk)
-            found = in_a_row((comm, _who(by, contender)) for comm, by in trace.victims())
-            lives = scene.lives() | ({} if watcher is None else {"the watcher": watcher.poll() is None})
-            if watcher is not None:
-                _stop(watcher)
-        silent_ms = scene.silent_ms() if lives["shell"] else 0
-        shell, still = (felt(scene.notes[each].read_bytes()) for each in ("shell", "still"))
-        late_ms = [*(late_ms for at_ms, late_ms in shell.late if at_ms >= began_ms), silent_ms]
-        return Seen(
-            contender.name,
-            load.name,
-            killed=found,
-            lives=lives,
-            longest_ms=max(late_ms),
-            stalls=sum(each > STALL_MS for each in late_ms),
-            stalled_ms=sum(late_ms),
-            failed_forks=shell.failed_forks,
-            noise_ms=max((late_ms for at_ms, late_ms in still.late if at_ms >= began_ms), default=0),
-            gone_s=_rounded(watched.gone_s),
-            back_s=_rounded(watched.back_s),
-            took_s=round(took_s, 1),
-            oom_kills=machine.vmstat("oom_kill") - killed_before,
-            least_available_mib=round(watched.least_mib, 1),
-            processes=watched.processes,
-            course=tuple(watched.course),
-            said=tuple(talk.lines[-SAID_LINES:]),
-        )
+        tell(_played(scene, contender, load, trace))
+
+
+def _played(scene: Scene, contender: Contender, load: Load, trace: Trace) -> Seen:
+    path = Path(f"/run/{load.name}.log")
+    with path.open("wb") as said:
+        watcher, log = _watcher(contender, said), Log(path)
+        began_ms = int(time.monotonic() * 1000)
+        killed_before = machine.vmstat("oom_kill")
+        trace.clear()
+        watched, took_s = _watch(load, log)
+        killed = in_a_row((comm, KERNEL if by == KERNEL else contender.name) for comm, by in trace.victims())
+        lives = scene.lives() | ({} if watcher is None else {"the watcher": watcher.poll() is None})
+        oom_kills = machine.vmstat("oom_kill") - killed_before
+        late_ms, noise_ms, failed_forks = scene.late_ms(began_ms, lives["shell"])
+        if watcher is not None:
+            _stop(watcher)
+    return Seen(
+        contender.name,
+        load.name,
+        killed=killed,
+        lives=lives,
+        longest_ms=max(late_ms),
+        stalls=sum(each > STALL_MS for each in late_ms),
+        stalled_ms=sum(late_ms),
+        failed_forks=failed_forks,
+        noise_ms=noise_ms,
+        gone_s=_rounded(watched.gone_s),
+        back_s=_rounded(watched.back_s),
+        took_s=round(took_s, 1),
+        oom_kills=oom_kills,
+        least_available_mib=round(watched.least_mib, 1),
+        processes=watched.processes,
+        course=tuple(watched.course),
+        said=tuple(log.lines[-SAID_LINES:]),
+    )
 
 
 def _watcher(contender: Contender, said: object) -> subprocess.Popen[bytes] | None:
@@ -186,10 +196,6 @@ def _watch(load: Load, talk: Log) -> tuple[Watched, float]:
         machine.reap()
         time.sleep(EVERY_S)
     return watched, at_s
-
-
-def _who(by: str, contender: Contender) -> str:
-    return KERNEL if by == KERNEL else contender.name
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
