@@ -23,7 +23,7 @@ from backends.kill.arena import (
     v2_hierarchy,
     wait_for,
 )
-from oompolicy.backends.kill import killing
+from oompolicy.backends.kill import group, killing
 from oompolicy.backends.kill.group import Group
 from oompolicy.backends.kill.process import TICK_NS, End, Held, hold, verify
 from oompolicy.contained_oom.workers import Workers
@@ -367,6 +367,20 @@ def test_those_that_the_kernel_has_killed_whole_are_not_looked_at_again(
         assert v2.kill(rule(Kill.CGROUP)).killed > 10
         assert script.process.wait(timeout=5) == -signal.SIGKILL
     assert len(listed) == 1
+
+
+def test_who_goes_with_a_cgroup_is_not_read_again_before_all_are_killed(
+    v2: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot tells who may go; a file of /proc for each of a fork bomb's hundreds would take seconds."""
+    read = []
+    reading = group.facts_of
+    monkeypatch.setattr(group, "facts_of", lambda ground, pid: read.append(pid) or reading(ground, pid))
+    forks = "for _ in range(20):\n    if os.fork() == 0: time.sleep(60)\n"
+    with Script(forks + SLEEPS, v2.memcg):
+        wait_for(lambda: len(_pids(v2)) == 21)
+        assert v2.kill(rule(Kill.CGROUP)).killed == 21
+    assert read == []
 
 
 def test_cgroup_kill_is_not_used_where_somebody_must_stay(v2: Arena) -> None:

@@ -177,6 +177,7 @@ class OfGroup:
     def __init__(self, ground: Ground, guard: Guard, victim: Held, path: str) -> None:
         self.names: list[str] = []
         self._ground = ground
+        self._guard = guard
         self._victim = victim
         self._group = Group(ground, path, guard.may_signal)
         self._usage_bytes = ground.usage_bytes(path) or 0
@@ -195,7 +196,7 @@ class OfGroup:
 
     def kill(self) -> End:
         """By the kernel as one, or one by one where somebody in it must stay, or the kernel cannot."""
-        there = self._group.members()
+        there = self._group.members(self._guard.as_seen)
         if there.barred == 0 and self._group.kill_at_once():
             self._is_killed_whole = True
             self._reached(there.names)

@@ -17,6 +17,7 @@ from oompolicy.backends.kill.process import End, Facts, Held, cgroup_of, facts_o
 ROUNDS_MAX: Final = 16
 
 MaySignal = Callable[[int, Facts], bool]
+AsSeen = Callable[[int, str], tuple[str, bool] | None]
 
 
 class Members(NamedTuple):
@@ -66,10 +67,15 @@ class Group:
         """What is left in it, or comes into it, may run again."""
         self._write("cgroup.freeze", "0")
 
-    def members(self) -> Members:
-        """Who is in it and below it, but for those that have ended."""
+    def members(self, as_seen: AsSeen | None = None) -> Members:
+        """Who is in it and below it, but for those that have ended; as_seen knows some without a look at them."""
         names, barred = [], 0
         for pid in self._listed(self._directory):
+            known = None if as_seen is None else as_seen(pid, self.path)
+            if known is not None:
+                names += [known[0]] if known[1] else []
+                barred += not known[1]
+                continue
             facts = _facts_or_none(self._ground, pid)
             if facts is None or facts.has_ended:
                 continue
