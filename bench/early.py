@@ -65,7 +65,7 @@ def played(contenders: Sequence[str], loads: Sequence[str]) -> list[Seen]:
         for name in there:
             for seen in contest(name, loads, image):
                 trials.append(seen)
-                print(f"{name}, {seen.load}: {seen.took_s:.0f} s", file=sys.stderr, flush=True)
+                print(row(seen, None), file=sys.stderr, flush=True)  # how far it is
     return trials
 
 

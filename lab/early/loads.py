@@ -22,7 +22,7 @@ class Load:
     name: str
     about: str
     arguments: tuple[str, ...]
-    limit_s: float = 45
+    limit_s: float = 30
     watched_s: float = 4
 
 
@@ -36,7 +36,7 @@ LOADS: Final = {
         ),
         Load("leak", "one process that takes 100 MiB a second", ("leak", "100")),
         Load("bomb", "a fork bomb, whose children hold 1 MiB each", ("bomb", "1024")),
-        Load("fill", "a file in a tmpfs that grows and grows", ("fill", FILLED, "100"), watched_s=12),
+        Load("fill", "a file in a tmpfs that grows and grows", ("fill", FILLED, "100"), watched_s=10),
         Load("many", "four hundred processes of 3 MiB each", ("many", "3", "400")),
     )
 }

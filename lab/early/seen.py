@@ -59,8 +59,8 @@ class Seen:
     """One trial. Times are in seconds from the load's start, None where it did not come to that.
 
     killed: who got SIGKILL or SIGTERM, in order, as (comm, how many in a row, who sent it). lives: who of those that
-    are to live does. gone_s: no process of the load is left. back_s: seven tenths of the memory are available again, and
-    nothing stalls. course: a sample about every second. noise_ms: the latest that a process came which needs no
+    are to live does. gone_s: no process of the load is left. back_s: seven tenths of the memory are available again,
+    and nothing stalls. course: a sample about every second. noise_ms: the latest that a process came which needs no
     memory: the guest's own slowness.
     """
 
