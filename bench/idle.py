@@ -42,7 +42,8 @@ BATCH = Rule("batch", "cgroup.psi.memory.full.avg10 > 60", scope=("/**",))
 def become(name: str, state: Path) -> None:
     """In a child: become our daemon with a set of rules, and nothing put in force."""
     rules = {"pressure": (STALL,), "level": (LEVEL, EITHER), "cgroups": (LEVEL, STALL, BATCH)}[name]
-    start.exec_daemon(Settings("kill", state_dir=state, rules=rules, command=(sys.executable,)))
+    watched = Path("/etc/oompolicy/oompolicy.toml")
+    start.exec_daemon(Settings("kill", state_dir=state, rules=rules, command=(sys.executable,), watched=watched))
 
 
 def commands(state: Path) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,25 @@ def settings() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+needs_systemd_analyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+
+
+@needs_systemd_analyze
+def test_systemd_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
+    """Unknown settings, wrong values, bad names of capabilities and system calls; the command itself is not here."""
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/usr/bin/oompolicy", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+    about_it = [line for line in done.stderr.splitlines() if UNIT.name in line]
+    assert (done.returncode, about_it) == (0, [])
+    copy.write_text(copy.read_text().replace("WatchdogSec=", "WatchdogSecs="))
+    wrong = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+    assert "WatchdogSecs" in wrong.stderr
+
+
+@needs_systemd_analyze
 def test_its_exposure_is_below_three() -> None:
     command = ["systemd-analyze", "security", "--offline=true", str(UNIT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

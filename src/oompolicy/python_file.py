@@ -43,13 +43,23 @@ def is_file_name(name: str) -> bool:
     return "/" in name or ".py" in name
 
 
+def file_of(name: str) -> Path | None:
+    """The file that a name is of; None where it names something built in.
+
+    >>> file_of("/etc/mine.py:name"), file_of("memcg_priority")
+    (PosixPath('/etc/mine.py'), None)
+    """
+    if not is_file_name(name):
+        return None
+    return _parts(name)[0]
+
+
 def defined_in_file(name: str, kind: type[Kind], words: Words) -> Kind:
     """The one thing of that kind that "file.py" defines itself, or that "file.py:name" names.
 
     Raises PolicyError where the file does not run, or where there is no such thing in it.
     """
-    path_text, _, wanted = name.partition(".py:")
-    path = Path(f"{path_text}.py" if wanted else name)
+    path, wanted = _parts(name)
     namespace = _run(path, read_trusted(path))
     # Not those it imports.
     found = {name: item for name, item in namespace.items() if isinstance(item, kind) and item.source_path == str(path)}
@@ -62,6 +72,11 @@ def defined_in_file(name: str, kind: type[Kind], words: Words) -> Kind:
         hint = f"choose one: {path}:{next(iter(found))}" if found else words.how
         raise PolicyError(str(path), f"has {len(found) or 'no'} {words.many}", hint)
     return next(iter(found.values()))
+
+
+def _parts(name: str) -> tuple[Path, str]:
+    path, _, wanted = name.partition(".py:")
+    return Path(f"{path}.py" if wanted else name), wanted
 
 
 def _run(path: Path, source: bytes) -> dict[str, object]:

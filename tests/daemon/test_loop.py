@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -35,10 +38,31 @@ def second(task: Task, oc: OomControl) -> Verdict:
     return DEFER
 
 
+class PipeBell:
+    """A bell that the test rings."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe2(os.O_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self.reading
+
+    def ring(self) -> None:
+        os.write(self.writing, b"x")
+
+    def silence(self) -> None:
+        os.read(self.reading, 100)
+
+    def close(self) -> None:
+        os.close(self.reading)
+        os.close(self.writing)
+
+
 class Notebook:
     """A backend that does, at each look, the next of the things the test wants done, and then asks to stop."""
 
     name = "notebook"
+    bell: PipeBell | None = None
 
     def __init__(self, *turns: Callable[[], object]) -> None:
         self.turns = list(turns)
@@ -122,6 +146,41 @@ def test_a_poke_makes_it_look_at_once_under_the_same_orders() -> None:
     Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
     assert backend.policies == ["first", "first"]
     assert backend.asked == ["start", "look", "enforce", "look", "put_back", "close"]
+
+
+def test_when_the_kernel_has_chosen_somebody_it_looks_at_once() -> None:
+    """Its interval is an hour."""
+    bell = PipeBell()
+    backend = Notebook(bell.ring, nothing)
+    backend.bell = bell
+    timer = threading.Timer(0.05, bell.ring)
+    backend.turns[1] = timer.start
+    began_s = time.monotonic()
+    Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
+    assert backend.asked == ["start", "look", "enforce", "look", "look", "put_back", "close"]
+    assert time.monotonic() - began_s < 10
+    bell.close()
+
+
+def test_in_a_storm_of_ooms_it_does_not_look_for_each() -> None:
+    """The second ring comes at once after a look: the next look is half a second after that one."""
+    looked_s: list[float] = []
+    bell = PipeBell()
+
+    def ring() -> None:
+        looked_s.append(time.monotonic())
+        for _ in range(20):
+            bell.ring()
+
+    backend = Notebook(ring, ring, lambda: looked_s.append(time.monotonic()))
+    backend.bell = bell
+    timer = threading.Timer(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    timer.start()
+    Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
+    timer.join()
+    bell.close()
+    assert len(looked_s) == 3
+    assert all(0.45 < later - earlier < 2 for earlier, later in itertools.pairwise(looked_s))
 
 
 def test_a_wrong_configuration_leaves_the_old_one_in_force_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:

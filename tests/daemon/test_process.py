@@ -193,6 +193,62 @@ def test_a_reload_is_read_by_a_child_and_a_wrong_one_leaves_the_old(trusted_fold
         daemon.stop()
 
 
+POLICY = """from oompolicy import DEFER, OomControl, Task, Verdict, policy
+
+
+@policy
+def {name}(task: Task, oc: OomControl) -> Verdict:
+    return DEFER
+"""
+
+
+def rename_over(path: Path, text: str) -> None:
+    """As an editor does."""
+    new = path.with_name(f".{path.name}.swp")
+    write(new, text)
+    new.rename(path)
+
+
+def test_what_changes_is_reloaded_unasked_and_what_is_wrong_is_said_once(trusted_folder: Path) -> None:
+    """The configuration, a drop-in, the policy's file; each wrong one leaves the old one, until it is mended."""
+    mine, local = trusted_folder / "mine.py", trusted_folder / "oompolicy.toml.d/50-local.toml"
+    write(mine, POLICY.format(name="one"))
+    path = configured(trusted_folder, 'policy = "mine.py"\n')
+    with running([sys.executable, "-m", "oompolicy", "run", "--config", str(path)]) as daemon:
+        daemon.until("policy one, backend dry_run")
+        daemon.until("the whole order holds")
+        rename_over(mine, POLICY.format(name="two"))
+        daemon.until("reloaded: policy two")
+        write(local, 'policy = "newest_frist"\n')
+        daemon.until("did you mean newest_first?: the old configuration stays in force")
+        write(local, 'policy = "newest_first"\n')
+        daemon.until("reloaded: policy newest_first")
+        rename_over(local, 'policy = "../new.py"\n')
+        daemon.until("new.py: no such file: the old configuration stays in force")
+        write(trusted_folder / "new.py", POLICY.format(name="three"))
+        daemon.until("reloaded: policy three")
+        local.unlink()
+        daemon.until("reloaded: policy two")
+        daemon.stop()
+        assert daemon.process.stderr is not None
+        daemon.lines += daemon.process.stderr.readlines()
+    assert len([line for line in daemon.lines if "reload" in line]) == 6
+
+
+def test_where_it_is_not_wanted_only_sighup_reloads(trusted_folder: Path) -> None:
+    path = configured(trusted_folder, "reload_on_change = false\n")
+    with running([sys.executable, "-m", "oompolicy", "run", "--config", str(path)]) as daemon:
+        daemon.until("the whole order holds")
+        configured(trusted_folder, 'reload_on_change = false\npolicy = "newest_first"\n')
+        time.sleep(1.5)
+        configured(trusted_folder, 'policy = "protect"\n')
+        daemon.process.send_signal(signal.SIGHUP)
+        assert "reloaded: policy protect" in daemon.until("reloaded")
+        configured(trusted_folder, 'policy = "newest_first"\n')
+        daemon.until("reloaded: policy newest_first")
+        daemon.stop()
+
+
 def test_rules_of_the_configuration_are_watched(trusted_folder: Path) -> None:
     path = configured(trusted_folder, ALWAYS)
     with running([sys.executable, "-m", "oompolicy", "run", "--config", str(path)]) as daemon:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from oompolicy.daemon.judging import Judging
 from oompolicy.daemon.rule_watch import RuleWatch
 from oompolicy.errors import BackendError, SourceError
 from oompolicy.rules.judge import armed
+from oompolicy.rules.pace import CLOSE_MS
 from oompolicy.rules.readings import CgroupReading, MachineReading, Pressure, Readings, Stall
 from oompolicy.rules.rule import Order, Outcome, Rule
 from oompolicy.rules.watch import EventsWatch, PsiWatch
@@ -154,6 +156,19 @@ def test_a_hiccup_costs_a_handful_of_looks() -> None:
     assert watch.due_ms is None
 
 
+def test_told_all_the_time_it_does_not_look_all_the_time() -> None:
+    """An OOM storm, or a cgroup at its memory.high."""
+    world = World(stalled(0))
+    watch = world.watch(STALLS)
+    world.run(watch, 60_000)
+    for now_ms in range(60_000, 61_000):
+        world.now_ms = now_ms
+        watch.told(now_ms)
+        world.run(watch, now_ms)
+    assert world.looks[1] == 60_000
+    assert 20 <= len(world.looks) <= 1000 / CLOSE_MS + 2
+
+
 def test_far_from_a_level_a_glance_at_the_amounts_is_all() -> None:
     world = World()
     watch = world.watch(LOW)
@@ -183,6 +198,31 @@ def test_while_an_order_is_carried_out_nobody_else_dies_for_the_same_memory() ->
     assert [order.rule.name for _, order in world.orders] == ["low", "low too"]
 
 
+class AtOnce(Doing):
+    """A kill whose victim is gone before anybody asks."""
+
+    def advance(self, now_ms: int) -> Outcome:
+        return Outcome(self.order, killed=1, freed_bytes=1, at_ms=now_ms, victims=("big (7)",))
+
+
+def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:
+    """It takes a snapshot of the machine; a look may take a hundredth of the time, and this is none."""
+
+    class Costly(World):
+        cpu_ns = 0
+
+        def act(self, order: Order, now_ms: int) -> Doing:
+            self.cpu_ns += 300_000_000
+            super().act(order, now_ms)
+            return AtOnce(order, now_ms)
+
+    world = Costly(replace(FINE, mem_available_bytes=GIB))
+    watch = RuleWatch(world, Judging([armed(replace(LOW, cooldown_ms=0))]), world.act, lambda: world.cpu_ns)
+    watch.start(select.poll())
+    world.run(watch, 1000)
+    assert len(world.orders) > 3
+
+
 def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
     world = World()
     watch = world.watch(OF_BATCH)
@@ -190,12 +230,37 @@ def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
     assert world.followed == set()
     world.paths, world.generation = {"/", "/batch", "/batch/one"}, 1
     watch.woken(1, select.POLLIN, world.now_ms)
+    world.run(watch, 10)
     assert world.followed == {"/batch/one"}
     world.run(watch, 3000)
     assert [order.scope for _, order in world.orders] == ["/batch/one"]
     world.paths, world.generation = {"/"}, 2
     watch.woken(1, select.POLLIN, world.now_ms)
+    world.run(watch, 3000)
     assert world.followed == set()
+
+
+def test_where_cgroups_come_and_go_all_the_time_they_are_followed_now_and_then() -> None:
+    """Following takes 15 ms here, as with 10,000 cgroups: one part in a hundred of the time."""
+    world = World()
+    spent_ns = itertools.count(0, 15_000_000)
+    watch = RuleWatch(world, Judging([armed(OF_BATCH)]), world.act, spent_ns.__next__)
+    watch.start(select.poll())
+    world.run(watch, 10_000)
+    follows, follow = [], world.follow
+
+    def noted(paths: Iterable[str]) -> None:
+        follows.append(world.now_ms)
+        follow(paths)
+
+    world.follow = noted  # type: ignore[method-assign]
+    for now_ms in range(10_000, 20_000, 10):
+        world.now_ms, world.generation = now_ms, world.generation + 1
+        world.paths = {"/", "/batch", f"/batch/{now_ms}"}
+        watch.woken(1, select.POLLIN, now_ms)
+        world.run(watch, now_ms)
+    assert follows[0] == 10_000  # the first at once
+    assert 6 <= len(follows) <= 8
 
 
 @pytest.mark.parametrize("trouble", [SourceError("/proc", "cannot be read"), RuntimeError("a bug"), MemoryError()])
@@ -211,16 +276,24 @@ def test_trouble_is_one_line_and_the_watch_goes_on(trouble: Exception, capsys: p
     assert world.orders
 
 
-def test_an_executor_that_refuses_is_said_and_the_rule_rests(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"), [(BackendError("kill", "no way"), "kill: no way"), (MemoryError(), "MemoryError")]
+)
+def test_an_executor_that_refuses_is_said_and_the_rule_rests(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Refusing(World):
         def act(self, order: Order, now_ms: int) -> Doing:
             super().act(order, now_ms)
-            raise BackendError("kill", "no way")
+            raise error
 
     world = Refusing(replace(FINE, mem_available_bytes=GIB))
-    world.run(world.watch(LOW), 4000)
-    assert "rule low: kill: no way" in capsys.readouterr().err
+    watch = world.watch(LOW)
+    world.run(watch, 4000)
+    assert f"rule low: {said}" in capsys.readouterr().err
     assert len(world.orders) == 1
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "after its cooldown"
 
 
 def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +310,8 @@ def test_an_order_that_breaks_midway_does_not_break_the_watch(capsys: pytest.Cap
     watch = world.watch(LOW)
     world.run(watch, 1000)
     assert "please report this" in capsys.readouterr().err
+    world.run(watch, 7000)
+    assert len(world.orders) == 2, "its order is over, and it has rested"
     watch.close()
     assert world.is_closed
 

@@ -42,7 +42,7 @@ def of_the_daemon(request: pytest.FixtureRequest) -> Proofs:
     return on(request.param, "hook_daemon")
 
 
-def on(kernel: str, program: str, limit_s: float = 300, files: Mapping[str, Path] | None = None) -> Proofs:
+def on(kernel: str, program: str, limit_s: float = 300, files: Mapping[str, Path | bytes] | None = None) -> Proofs:
     """What a program saw on a kernel; it is told where there is no module."""
     words = f"{program} patched" if kernel == PATCHED else program
     return in_guest(words, kernel, files=files, limit_s=limit_s)

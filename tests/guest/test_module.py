@@ -34,7 +34,7 @@ def in_guest(
     program: str,
     wanted: str = "6.12",
     modules: Mapping[str, Path] | None = None,
-    files: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path | bytes] | None = None,
     limit_s: float = 240,
     swap_mib: int = 0,
 ) -> Proofs:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oompolicy.rules.rule import Rule
-from oompolicy.rules.scopes import in_scope, matches, overlap
+from oompolicy.rules.scopes import in_scope, leads_to, matches, overlap
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,18 @@ def test_a_pattern(pattern: str, path: str, is_match: bool) -> None:
 @given(st.text(alphabet="abz/*?[]!^-\\&~|.(", max_size=12), st.text(alphabet="a/b", max_size=6))
 def test_any_pattern_is_a_pattern(pattern: str, path: str) -> None:
     matches(pattern, path)
+
+
+NAMES = st.lists(st.text(alphabet="ab*[]!", min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@given(st.text(alphabet="ab/*?[]!", max_size=12), NAMES)
+@example("/a/[/]*", ["a", "a"])
+@example("/*/b", ["a", "b"])
+def test_what_is_above_a_match_leads_to_it(pattern: str, names: list[str]) -> None:
+    """So that nothing in a scope is overlooked where only such folders are watched."""
+    if matches(pattern, "/" + "/".join(names)):
+        assert all(leads_to(pattern, "/" + "/".join(names[:length])) for length in range(len(names)))
 
 
 def test_the_deepest_come_first_and_the_machine_only_where_it_is_named() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from oompolicy.rules.condition import Memory
 from oompolicy.rules.look import Look
-from oompolicy.rules.readings import Readings
+from oompolicy.rules.readings import Pressure, Readings, Stall
 from oompolicy.rules.syntax import parse_condition
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors, WaitWatch, Watch, together, watches
 from rules.readings_made_up import MIB, cgroup, machine, readings
 
-FINE = readings(0, machine(), cgroup("/a", 100, max_bytes=700 * MIB, events_high=0))
+FINE = readings(
+    0, machine(), cgroup("/a", 100, max_bytes=700 * MIB, events_high=0, events_local_oom=0, dying_descendants=7)
+)
+ON_ZRAM = readings(0, replace(machine(), zram_used_bytes=400 * MIB, zram_stored_bytes=1000 * MIB))
 
 
 def watched(text: str, now: Readings = FINE, scope: str = "/a") -> tuple[Watch, ...]:
@@ -28,6 +33,8 @@ def watched(text: str, now: Readings = FINE, scope: str = "/a") -> tuple[Watch, 
         ("20 <= psi.memory.full.avg10", PsiWatch("/", "memory", "full", 100_000)),
         ("cgroup.psi.memory.full.avg10 > 0", PsiWatch("/a", "memory", "full", 1000)),
         ("rate(cgroup.events.high) > 0", EventsWatch("/a", "memory.events")),
+        ("growth(cgroup.events_local.oom, 60) > 1", EventsWatch("/a", "memory.events.local")),
+        ("cgroup.dying_descendants > 1000", WaitWatch(10_000)),
         ("cgroup.is_frozen > 0", EventsWatch("/a", "cgroup.events")),
         # 80 % available of 10,000 MiB, at 6,000 MiB a second.
         ("mem_available_percent < 20", WaitWatch(1000)),
@@ -44,6 +51,30 @@ def watched(text: str, now: Readings = FINE, scope: str = "/a") -> tuple[Watch, 
 )
 def test_what_a_comparison_waits_for(text: str, found: Watch) -> None:
     assert watched(text) == (found,)
+
+
+def test_the_memory_of_zram_is_a_level_that_the_machine_s_amounts_do_not_tell() -> None:
+    """4 % of 10,000 MiB: 600 MiB away at 6,000 MiB a second, whatever /proc/meminfo says meanwhile."""
+    for text in ("zram_used_percent > 10", "zram_used_mib > 1000"):
+        found = together(watched(text, ON_ZRAM, "/"))
+        assert (found.wait_ms, found.level_ms, found.other_ms) == (100, None, 100)
+    level = together(watched("mem_available_percent < 20 or zram_used_percent > 40", ON_ZRAM, "/"))
+    assert (level.level_ms, level.other_ms) == (1000, 600)
+
+
+def test_a_cgroup_that_is_new_is_watched_at_its_first_look() -> None:
+    """Nothing of it can be compared with the look before, which is no reason to think that nothing is known of it."""
+    stalled = Pressure(some=Stall(), full=Stall())
+    before = readings(0, machine())
+    now = readings(1000, machine(), replace(cgroup("/new"), io=stalled, scanned_pages=1))
+    for text, found in {
+        "cgroup.psi.io.full.now > 20": PsiWatch("/new", "io", "full", 100_000),
+        "cgroup.scan_pages_per_s > 20": WaitWatch(1000),
+    }.items():
+        condition, look = parse_condition(text), Look(now, "/new", before)
+        answer, memory = condition.judge(look, Memory())
+        assert answer.unknown == ()
+        assert watches(condition.root, look, memory) == (found,)
 
 
 def test_what_is_true_waits_for_nothing() -> None:

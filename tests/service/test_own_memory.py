@@ -57,13 +57,15 @@ def test_a_refusal_says_what_stays(tmp_path: Path) -> None:
         (f"{os.getpid()}\n", "0\n", None, "33554432\n"),
         (f"{os.getpid()}\n", "max\n", None, "max\n"),
         (f"{os.getpid()}\n", "99999999\n", None, "99999999\n"),
+        (f"{os.getpid()}\n4242\n", "0\n", None, "33554432\n"),  # its own helper
+        (f"{os.getpid()}\n1\n", "99999999\n", None, "99999999\n"),  # systemd has done it
         (f"{os.getpid()}\n1\n", "0\n", "others are in its memcg /own", "0\n"),
     ],
 )
 def test_only_a_memcg_of_its_own_is_protected(
     tmp_path: Path, procs: str, minimum: str, answer: str | None, after: str
 ) -> None:
-    machine = FakeMachine(tmp_path, "v2", Proc(os.getpid()))
+    machine = FakeMachine(tmp_path, "v2", Proc(1), Proc(os.getpid()), Proc(4242, ppid=os.getpid()))
     write(machine.proc / "self/cgroup", "0::/own\n")
     directory = machine.memcg("/own", min=minimum)
     write(directory / "cgroup.procs", procs)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from oompolicy.rules.scopes import leads_to
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.cgroup_tree import CgroupTree
 from oompolicy.sources.inotify import IN_Q_OVERFLOW, Happened, Inotify
@@ -52,6 +54,46 @@ def test_what_is_made_inside_of_what_was_just_made_is_not_missed(tmp_path: Path,
     (tmp_path / "x/y/z/deeper").mkdir()
     assert told(tree, inotify)
     assert "/x/y/z/deeper" in tree.paths
+
+
+def test_only_what_may_lead_to_a_scope_is_watched_and_listed(tmp_path: Path, inotify: Inotify) -> None:
+    (tmp_path / "user.slice/user-1.slice/session/deep").mkdir(parents=True)
+    (tmp_path / "system.slice/a.service/inside").mkdir(parents=True)
+    tree = CgroupTree(tmp_path, inotify, partial(leads_to, "/user.slice/*"))
+    assert tree.paths == {"/", "/user.slice", "/user.slice/user-1.slice", "/system.slice"}
+    (tmp_path / "system.slice/b.service").mkdir()
+    (tmp_path / "user.slice/user-1.slice/more").mkdir()
+    assert inotify.read() == []
+    (tmp_path / "user.slice/user-2.slice/session").mkdir(parents=True)
+    assert told(tree, inotify)
+    assert "/user.slice/user-2.slice" in tree.paths
+    (tmp_path / "user.slice/user-2.slice/session").rmdir()
+    (tmp_path / "user.slice/user-2.slice").rmdir()
+    assert told(tree, inotify)
+    assert tree.paths == {"/", "/user.slice", "/user.slice/user-1.slice", "/system.slice"}
+
+
+def test_watches_are_bounded(tmp_path: Path, inotify: Inotify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oompolicy.sources.cgroup_tree.WATCHES_MAX", 3)
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+    tree = CgroupTree(tmp_path, inotify)
+    assert len(tree.paths) == 7
+    assert not tree.is_watched
+    (tmp_path / "g").mkdir()
+    assert told(tree, inotify)
+    assert "/g" in tree.paths
+
+
+def test_walking_tells_whether_anything_was_missed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    tree = CgroupTree(tmp_path, None)
+    assert not tree.walk()
+    (tmp_path / "a").rmdir()
+    assert tree.walk()
+    (tmp_path / "b").mkdir()
+    assert tree.walk()
+    assert tree.paths == {"/", "/b"}
 
 
 def test_files_are_not_cgroups(tmp_path: Path, inotify: Inotify) -> None:
@@ -118,6 +160,12 @@ def test_ten_thousand_cgroups_are_found_and_followed(tmp_path: Path, inotify: In
     assert time.process_time() - start < 0.01  # one event costs one event, however many cgroups there are
     assert "/99/new" in tree.paths
     assert walked_s < 2
+    start = time.process_time()
+    for index in range(10_000):
+        (tmp_path / f"{index // 100}/{index % 100}").rmdir()
+    told(tree, inotify)
+    assert len(tree.paths) == 100 + 1 + 1
+    assert time.process_time() - start < 3  # nor has their going to be looked for among all the others
 
 
 @pytest.mark.root

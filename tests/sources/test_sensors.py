@@ -14,7 +14,7 @@ from oompolicy.sources.sensors import Sensors, Wanted
 from sources.fake_machine import FakeMachine, write
 
 MEMINFO = "MemTotal: 8000 kB\nMemFree: 10 kB\nMemAvailable: 4000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
-WANTED = Wanted(cgroup=frozenset({"memory.current", "memory.events"}), has_cgroups=True)
+WANTED = Wanted(cgroup=frozenset({"memory.current", "memory.events"}), scopes=frozenset({"/**"}))
 NO_EVENTS = "low 0\nhigh 3\nmax 0\noom 0\noom_kill 0\n"
 
 
@@ -105,7 +105,7 @@ def test_cgroups_are_followed_as_they_come_and_go(machine: FakeMachine) -> None:
 
 
 def test_a_cgroup_that_is_removed_between_decision_and_look_is_left_out(machine: FakeMachine) -> None:
-    of, _ = sensors(machine, Wanted(cgroup=frozenset({"memory.peak"}), has_cgroups=True))
+    of, _ = sensors(machine, Wanted(cgroup=frozenset({"memory.peak"}), scopes=frozenset({"/**"})))
     remove(machine.cgroups / "db")
     assert set(of.read(1).cgroups) == {"/batch/one"}
     of.arm([Stall("/db")], [File("/db")])
@@ -123,6 +123,70 @@ def test_a_change_of_memory_events_is_a_reason_to_look(machine: FakeMachine) -> 
     assert of.read(1).cgroups["/db"].events_high == 4
 
 
+def test_it_is_said_once_when_more_cgroups_are_followed_than_files_kept(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oompolicy.sources.sensors._KEPT_MAX", 2)
+    of, _ = sensors(machine)
+    of.follow(of.paths)
+    assert set(used(of.read(1))) == {"/batch", "/batch/one", "/db", "/other"}
+    assert [note for note in of.notes if "opened at each look" in note] == of.notes
+    assert len(of.notes) == 1
+    of.close()
+
+
+def test_only_folders_that_lead_to_a_scope_are_watched(machine: FakeMachine) -> None:
+    """/batch/* may be judged: what is made below /db, or deeper, wakes nobody."""
+    of, poll = sensors(machine, Wanted(cgroup=frozenset({"memory.current"}), scopes=frozenset({"/batch/*"})))
+    assert set(of.paths) == {"/", "/batch", "/batch/one", "/db", "/other"}
+    machine.memcg("/db/inside", current=1)
+    machine.memcg("/batch/one/deeper", current=1)
+    assert poll.poll(0) == []
+    generation = of.generation
+    machine.memcg("/batch/two", current=1)
+    assert not told(of, poll)
+    assert of.generation == generation + 1
+    assert "/batch/two" in of.paths
+    of.close()
+
+
+def test_without_watches_it_is_said_when_it_happens(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, poll = sensors(machine)
+    assert of.notes == []
+    monkeypatch.setattr("oompolicy.sources.cgroup_tree.WATCHES_MAX", 0)
+    machine.memcg("/batch/two", current=1)
+    told(of, poll)
+    assert of.is_blind
+    assert [note for note in of.notes if "no more watches" in note] == of.notes
+    assert len(of.notes) == 1
+    of.close()
+
+
+def test_a_cgroup_that_goes_before_its_events_are_watched_does_not_make_it_blind(machine: FakeMachine) -> None:
+    of, _ = sensors(machine)
+    (machine.cgroups / "db/memory.events").unlink()
+    of.arm((), [File("/db")])
+    assert not of.is_blind
+    of.close()
+
+
+def test_a_cgroup_that_goes_releases_all_that_was_held_for_it(machine: FakeMachine) -> None:
+    of, poll = sensors(machine)
+    before = open_descriptors()
+    machine.memcg("/batch/two", current=1, events=NO_EVENTS)
+    told(of, poll)
+    of.follow(("/batch/one", "/db", "/batch/two"))
+    of.arm((), [File("/batch/two")])
+    assert open_descriptors() == before + 2
+    remove(machine.cgroups / "batch/two")
+    told(of, poll)
+    assert "/batch/two" not in of.paths
+    of.follow(path for path in of.paths if path in ("/batch/one", "/db"))
+    assert open_descriptors() == before
+    assert not of.is_blind
+    of.close()
+
+
 def test_names_may_be_anything(machine: FakeMachine) -> None:
     name = os.fsdecode(b"/batch/new\nline \xff")
     machine.memcg(name, current=9)
@@ -133,12 +197,15 @@ def test_names_may_be_anything(machine: FakeMachine) -> None:
 
 def test_where_triggers_are_refused_it_is_said_once(machine: FakeMachine) -> None:
     of, _ = sensors(machine)
+    (machine.cgroups / "db/memory.pressure").mkdir()  # there, and not to be written
+    machine_or_gone = [Stall(), Stall(resource="io"), Stall("/batch/one")]
     for _ in range(2):
-        of.arm([Stall(), Stall(resource="io"), Stall("/db")], ())
+        of.arm([*machine_or_gone, Stall("/db")], ())
     assert of.is_blind
     assert of.notes == [
         "no triggers for the memory pressure here: looking once a second instead",
         "no triggers for the io pressure here: looking once a second instead",
+        "no triggers for the memory pressure of cgroups here: looking once a second instead",
     ]
 
 

@@ -16,6 +16,16 @@ from oompolicy.snapshot import Snapshot
 TakeSnapshot: TypeAlias = Callable[[], Snapshot]
 
 
+class Bell(Protocol):
+    """What the kernel rings when it has chosen somebody."""
+
+    def fileno(self) -> int:
+        """For poll(): readable once it has rung."""
+
+    def silence(self) -> None:
+        """Until it rings the next time."""
+
+
 class Backend(Protocol):
     """A way to make a policy the kernel's own choice.
 
@@ -26,6 +36,10 @@ class Backend(Protocol):
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Before anything else: see to what an earlier daemon has left. The lines are for the log."""
+
+    @property
+    def bell(self) -> Bell | None:
+        """From start() to close(); None where nobody rings."""
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """How what is in force serves the policy now. The snapshot has the table of values applied."""

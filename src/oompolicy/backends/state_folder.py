@@ -123,8 +123,9 @@ def lock_folder(folder: Path) -> int:
         raise BackendError(
             folder, f"another oompolicy (pid {holder}) is at work there", "stop it first, it puts all back"
         ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk: it is the lock that counts, not whose it is said to be
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
 
 

@@ -21,7 +21,9 @@ from oompolicy.bpf.syscall import bpf, bpf_fd
 from oompolicy.bpf.uapi import AttachType, Command
 
 _REPLACE: Final = 1 << 2  # BPF_F_REPLACE
-_READ_BYTES: Final = 1 << 18
+# A read gives what fits into the seq file's buffer, 8 pages (bpf_seq_read(), kernel/bpf/bpf_iter.c); asking for more
+# only takes more memory, at a time when there may be none.
+_READ_BYTES: Final = 1 << 15
 
 
 class Link(Descriptor):

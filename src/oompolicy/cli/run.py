@@ -7,7 +7,7 @@ Must not know: what a backend does, when.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from oompolicy.backends.oom_score_adj.claims import Claim
 from oompolicy.backends.oom_score_adj.plan import Adjustment, Plan
 from oompolicy.cli.inputs import json_option, policy_options, scope_path
 from oompolicy.cli.render import Column, mib, print_json, print_line, print_table
-from oompolicy.config import Backend, Config, load_config
+from oompolicy.config import DEFAULT_PATH, Backend, Config, load_config
 from oompolicy.daemon import Daemon, log
-from oompolicy.daemon.child_reload import REFUSED, UNDERSTOOD, answer, be_ordinary
+from oompolicy.daemon.child_reload import REFUSED, UNDERSTOOD, answer, be_ordinary, refusal
 from oompolicy.daemon.settings import Settings, packed
 from oompolicy.daemon.start import (
     backend_for,
@@ -31,6 +31,7 @@ from oompolicy.daemon.start import (
     orders_of,
 )
 from oompolicy.errors import BackendError, OompolicyError
+from oompolicy.python_file import file_of
 from oompolicy.sources.live import live_snapshot
 
 UNMET_SHOWN = 20
@@ -97,8 +98,8 @@ def run(
 ) -> None:
     """The daemon: keep a policy in force, until SIGTERM; then everything is put back.
 
-    SIGHUP reads the configuration anew. After a kill -9 the policy stays in force, until the next start or
-    `oompolicy restore`.
+    The configuration is read anew when it changes, and on SIGHUP. After a kill -9 the policy stays in force, until the
+    next start or `oompolicy restore`.
     """
     if as_json and not once:
         raise click.UsageError("--json goes with --once: the daemon itself prints only its log.")
@@ -118,7 +119,8 @@ def run(
         if config.backend == "kill" and (once or not config.rules):
             why = "does nothing once: it waits for rules to fire" if once else "has no [[rule]] to go by"
             raise BackendError("backend kill", why, "write rules (docs/rules.md), and run without --once")
-        return _settings(config, parameters, compiled, shadowing)
+        found = _settings(config, parameters, compiled, shadowing)
+        return replace(found, watched=(config_path or DEFAULT_PATH).absolute()) if config.reload_on_change else found
 
     if be_ordinary():
         _answer_reload(settings)
@@ -148,16 +150,26 @@ def _settings(
         compiled=compiled,
         shadowing=shadowing,
         command=(sys.executable, *sys.orig_argv[1:]),
+        python=tuple(_python_files(config)),
     )
+
+
+def _python_files(config: Config) -> Iterator[Path]:
+    """What is read besides the configuration."""
+    names = (config.policy, *(name for rule in config.rules for name in (rule.policy, rule.python) if name))
+    for name in dict.fromkeys(names):
+        if (path := file_of(name)) is not None:
+            yield path.absolute()
 
 
 def _answer_reload(settings: Callable[[], Settings]) -> None:
     """A daemon asks what the configuration is now: see daemon/child_reload.py."""
+    now = None
     try:
         now = settings()
         orders_of(now)
     except OompolicyError as error:
-        answer(REFUSED, str(error).encode(errors="replace"))
+        answer(REFUSED, refusal(error, None if now is None else now.python))
     else:
         answer(UNDERSTOOD, packed(now))
 

@@ -46,6 +46,7 @@ class Config:
     assign: tuple[Assignment, ...] = ()
     path: Path | None = None
     ttl_ms: int | None = None
+    reload_on_change: bool = True
     rules: tuple[Rule, ...] = ()
     budget: Budget | None = None
     protect: Protect = field(default_factory=Protect)
@@ -85,7 +86,7 @@ def _add(said: dict[str, Any], path: Path) -> None:
     source = Source(path, _decoded(path, _read(path)))
     table = _parsed(source)
     read = understood(source, table)
-    plain = ("backend", "interval_ms", "drift", "scope", "ttl_ms")
+    plain = ("backend", "interval_ms", "drift", "scope", "ttl_ms", "reload_on_change")
     said.update({key: getattr(read, key) for key in plain if key in table})
     if "state_dir" in table:
         said["state_dir"] = Path(read.state_dir)

@@ -84,6 +84,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     scope: str | None = None
     state_dir: str = "/run/oompolicy"
     ttl_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] | None = None
+    reload_on_change: bool = True
     assign: list[AssignRow] = []
     rule: list[RuleRow] = []
     budget: BudgetTable | None = None

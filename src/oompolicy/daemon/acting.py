@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from oompolicy.assign import assigned
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.ground import Ground
-from oompolicy.backends.kill.helper import Helper
 from oompolicy.backends.kill.pending import Pending
 from oompolicy.backends.oom_score_adj.journal import boot_id
 from oompolicy.compiler.checked import checked
@@ -29,6 +28,9 @@ from oompolicy.rules.rule import Order, Other
 from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.oomd_preference import read_preferences
+
+if TYPE_CHECKING:
+    from oompolicy.backends.kill.helper import Helper
 
 _NO_OPINION: Final = "kernel_default"  # need not be asked: half the time of a choice among 2,000 processes
 
@@ -43,6 +45,7 @@ class Acting:
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
+        self._actions.make_room()
         return self._actions.begin(order, assigned(self._take_snapshot(), self._assign), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
@@ -76,10 +79,11 @@ def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) 
         terms,
         log,
         None if hierarchy is None else Changes(hierarchy.directory, settings.state_dir, boot_id()),
-        Helper() if _needs_helper(settings) else None,
+        _helper() if _needs_helper(settings) else None,
         None if hierarchy is None else partial(read_preferences, hierarchy),
     )
     _say(actions.start())
+    take_snapshot()  # what the first look takes of memory, the one before a kill finds again: now there is some
     return Acting(actions, settings, take_snapshot)
 
 
@@ -98,6 +102,13 @@ def _terms(settings: Settings, policy: Policy) -> Terms:
 def _needs_helper(settings: Settings) -> bool:
     """Does any rule run a command? A process that nobody needs is not forked."""
     return any(rule.pre_kill or rule.notify or rule.action in (Other.RESTART, Other.NOTIFY) for rule in settings.rules)
+
+
+def _helper() -> Helper:
+    """Its socket takes some hundred KiB of library that a daemon without it need not have."""
+    from oompolicy.backends.kill.helper import Helper
+
+    return Helper()
 
 
 def _say(lines: Iterable[str]) -> None:

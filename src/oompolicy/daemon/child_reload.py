@@ -7,14 +7,16 @@ none of the libraries for it, and goes on with its work meanwhile.
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from oompolicy.daemon.config_watch import ConfigWatch
 from oompolicy.daemon.upkeep import Orders
-from oompolicy.errors import ConfigError
+from oompolicy.errors import ConfigError, OompolicyError
 
 # In the child's environment: where to write the answer, and the oom_score_adj that it is to have.
 ANSWER_TO: Final = "OOMPOLICY_ANSWER_TO"
@@ -29,26 +31,45 @@ _PIECE_BYTES: Final = 1 << 16
 
 
 class ChildReload:
-    """command is the daemon's own command line; obey makes orders of what the child hands over."""
+    """command is the daemon's own command line; obey makes orders of what the child hands over.
 
-    def __init__(self, command: tuple[str, ...], obey: Callable[[bytes], Orders]) -> None:
+    changes is told when the configuration is read, and which Python files it names although it was refused.
+    """
+
+    def __init__(
+        self, command: tuple[str, ...], obey: Callable[[bytes], Orders], changes: ConfigWatch | None = None
+    ) -> None:
         self._command = command
         self._obey = obey
+        self.changes = changes
 
     def begin(self, now_ms: int) -> _Child:
         """Raises ConfigError where no child can be had."""
+        if self.changes is not None:
+            self.changes.read()
         try:
-            return _Child(self._command, self._obey, now_ms + LIMIT_MS)
+            return _Child(self._command, self._obeyed, now_ms + LIMIT_MS)
         except OSError as error:
             raise ConfigError("reload", f"no process for it ({error.strerror})", "try again with more memory") from None
+
+    def _obeyed(self, answer: bytes) -> Orders:
+        kind, rest = answer[:1], answer[1:]
+        if kind == UNDERSTOOD:
+            return self._obey(rest)
+        if kind != REFUSED:
+            raise _RefusedError("the process that reads it has died")
+        why, python = marshal.loads(rest)  # noqa: S302 - written by ourselves, see refusal()
+        if python is not None and self.changes is not None:
+            self.changes.follow_python(map(Path, python))
+        raise _RefusedError(why)
 
 
 class _Child:
     """One reload under way."""
 
-    def __init__(self, command: tuple[str, ...], obey: Callable[[bytes], Orders], until_ms: int) -> None:
+    def __init__(self, command: tuple[str, ...], obeyed: Callable[[bytes], Orders], until_ms: int) -> None:
         self.until_ms = until_ms
-        self._obey = obey
+        self._obeyed = obeyed
         self._answer = b""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_inheritable(writing, True)
@@ -69,17 +90,10 @@ class _Child:
         with contextlib.suppress(BlockingIOError):
             while piece := os.read(self.fd, _PIECE_BYTES):
                 self._answer += piece
-            return self._understood()
+            return self._obeyed(self._answer)
         if now_ms >= self.until_ms:
             raise ConfigError("reload", f"took longer than {LIMIT_MS // 1000} s")
         return None
-
-    def _understood(self) -> Orders:
-        kind, rest = self._answer[:1], self._answer[1:]
-        if kind == UNDERSTOOD:
-            return self._obey(rest)
-        why = rest.decode(errors="replace") if kind == REFUSED else "the process that reads it has died"
-        raise _RefusedError(why)
 
     def close(self) -> None:
         """End it, if it has not ended."""
@@ -100,6 +114,11 @@ class _RefusedError(ConfigError):
 
     def __str__(self) -> str:
         return self._words
+
+
+def refusal(error: OompolicyError, python: Iterable[Path] | None) -> bytes:
+    """In the child: what is handed over with REFUSED. python: what the configuration names; None: that is not known."""
+    return marshal.dumps((str(error), None if python is None else [str(path) for path in python]))
 
 
 def answer(kind: bytes, data: bytes) -> None:

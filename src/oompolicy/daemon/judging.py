@@ -61,13 +61,13 @@ class Judging:
         self.set_paths(())
 
 
-def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], bool]:
-    """The files that rules read: of the machine, of each cgroup; and whether any rule is about cgroups."""
+def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The files that rules read: of the machine, of each cgroup; and the patterns of cgroups that they are about."""
     machine: set[str] = set()
     cgroup: set[str] = set()
-    has_cgroups = False
+    scopes: set[str] = set()
     for each in rules:
-        has_cgroups |= any(glob != MACHINE for glob in each.rule.scope)
+        scopes.update(glob for glob in each.rule.scope if glob != MACHINE)
         for field in each.test.fields:
             (cgroup if field.is_of_cgroup else machine).update(field.files)
-    return frozenset(machine - {_MEMINFO}), frozenset(cgroup), has_cgroups
+    return frozenset(machine - {_MEMINFO}), frozenset(cgroup), frozenset(scopes)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
 from oompolicy.daemon.reload import Reload, Reloading, at_once
 from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
@@ -48,6 +48,7 @@ class Daemon:
         self._reloading: Reloading | None = None
         self._notify = Notify()
         self._alive_ms = 0
+        self._bell_fd: int | None = None
         self._poll = select.poll()
 
     def run(self) -> None:
@@ -59,8 +60,11 @@ class Daemon:
             try:
                 if self._upkeep is not None:
                     self._upkeep.start()
+                    self._wait_for_the_bell(self._upkeep.bell)
                 if self._rules is not None:
                     self._rules.start(self._poll)
+                if self._reload.changes is not None:
+                    self._poll.register(self._reload.changes.fd, select.POLLIN)
                 self._poll.register(signals.fd, select.POLLIN)
                 self._notify.ready()
                 while not self._is_told_to_stop(signals):
@@ -86,6 +90,10 @@ class Daemon:
             if fd == signals.fd:
                 if self._obey(signals.take()):
                     return True
+            elif fd == self._bell_fd:
+                self._oom_has_ended(now_ms())
+            elif self._reload.changes is not None and fd == self._reload.changes.fd:
+                self._reload.changes.take(now_ms())
             elif self._reloading is not None and fd == self._reloading.fd:
                 self._take_orders()
             elif self._rules is not None:
@@ -105,16 +113,17 @@ class Daemon:
         if self._upkeep is not None:
             if self._upkeep.due_ms <= now:
                 self._upkeep.look(now_ms())
-            next_ms = _sooner(next_ms, self._upkeep.due_ms)
+            next_ms = _first(next_ms, self._upkeep.due_ms)
+        next_ms = _first(next_ms, self._see_to_changes(now))
         if self._reloading is not None:
             if self._reloading.until_ms <= now:
                 self._take_orders()
-            next_ms = _sooner(next_ms, now if self._reloading is None else self._reloading.until_ms)
+            next_ms = _first(next_ms, now if self._reloading is None else self._reloading.until_ms)
         if self._notify.watchdog_ms is not None:
             if self._alive_ms <= now:
                 self._notify.alive()
                 self._alive_ms = now + self._notify.watchdog_ms // _WATCHDOG_SHARE
-            next_ms = _sooner(next_ms, self._alive_ms)
+            next_ms = _first(next_ms, self._alive_ms)
         return next_ms
 
     def _obey(self, numbers: Iterable[int]) -> bool:
@@ -128,6 +137,27 @@ class Daemon:
             if number == LOOK_NOW and self._upkeep is not None:
                 self._upkeep.look(now_ms())
         return False
+
+    def _wait_for_the_bell(self, bell: Bell | None) -> None:
+        if bell is not None:
+            self._bell_fd = bell.fileno()
+            self._poll.register(self._bell_fd, select.POLLIN)
+
+    def _oom_has_ended(self, now_ms: int) -> None:
+        """The kernel has chosen somebody: a reason to look for both."""
+        assert self._upkeep is not None
+        self._upkeep.rung(now_ms)
+        if self._rules is not None:
+            self._rules.told(now_ms)
+
+    def _see_to_changes(self, now_ms: int) -> int | None:
+        """A change of the configuration that is over is a reason to reload; when to ask again."""
+        changes = self._reload.changes
+        if changes is None or changes.due_ms is None or changes.due_ms > now_ms:
+            return None if changes is None else changes.due_ms
+        if changes.is_changed():
+            self._begin_reload()
+        return None
 
     def _begin_reload(self) -> None:
         self._notify.reloading()
@@ -173,6 +203,8 @@ class Daemon:
 
     def _close(self) -> None:
         self._end_reload()
+        if self._reload.changes is not None:
+            self._reload.changes.close()
         if self._rules is not None:
             self._rules.close()
         if self._upkeep is not None:
@@ -180,8 +212,10 @@ class Daemon:
         self._notify.close()
 
 
-def _sooner(one_ms: int | None, other_ms: int) -> int:
-    return other_ms if one_ms is None or other_ms < one_ms else one_ms
+def _first(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
 
 
 def now_ms() -> int:

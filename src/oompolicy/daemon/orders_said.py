@@ -33,5 +33,5 @@ def said_only(order: Order, now_ms: int) -> _Said:
     """Say it."""
     where = "the machine" if order.scope == "/" else f"cgroup {order.scope}"
     what = order.rule.action.value
-    log(f"rule {order.rule.name}, {where}: {order.why}: would {what}", rule=order.rule.name, scope=order.scope)
+    log(f"rule {order.rule.name}, {where}: {order.why}: would {what}")
     return _Said(order)

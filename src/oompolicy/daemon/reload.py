@@ -11,6 +11,18 @@ from typing import Protocol, runtime_checkable
 from oompolicy.daemon.upkeep import Orders
 
 
+class Changes(Protocol):
+    """What orders are read from, watched (config_watch.py): poll() for fd, ask is_changed() at due_ms."""
+
+    due_ms: int | None
+
+    @property
+    def fd(self) -> int: ...  # noqa: D102
+    def take(self, now_ms: int) -> None: ...  # noqa: D102
+    def is_changed(self) -> bool: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
 class Reloading(Protocol):
     """One reload under way. fd is readable when there is something to take; None: there is already."""
 
@@ -26,7 +38,11 @@ class Reloading(Protocol):
 
 @runtime_checkable
 class Reload(Protocol):
-    """How orders are got."""
+    """How orders are got; where changes are watched, also when."""
+
+    @property
+    def changes(self) -> Changes | None:
+        """None where only a signal asks for a reload."""
 
     def begin(self, now_ms: int) -> Reloading:
         """Raises OompolicyError."""
@@ -34,6 +50,8 @@ class Reload(Protocol):
 
 class _AtOnce:
     """Orders by a plain call."""
+
+    changes = None
 
     def __init__(self, read: Callable[[], Orders]) -> None:
         self._read = read

@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed, Judgement
-from oompolicy.rules.pace import NEAR_MS, Amounts, Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.pace import (
+    CALM_SHARE,
+    CLOSE_MS,
+    NEAR_MS,
+    RESTS_AT_MOST_MS,
+    Amounts,
+    Pace,
+    Seen,
+    glance_wait_ms,
+    left_ms,
+    looked,
+    told,
+)
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome
 from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors
@@ -87,11 +100,14 @@ class RuleWatch:
         self._poll = select.poll()
         self._pace = Pace()
         self._look_ms: int | None = 0
+        self._looked_ms: int | None = None
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
         self._generation = -1
-        self._pending: list[Pending] = []
+        self._follow_ms: int | None = None
+        self._follows_from_ms = 0
+        self._pending: dict[Pending, Order] = {}
         self._waited_for: set[int] = set()
         self._said: set[str] = set()
 
@@ -107,6 +123,7 @@ class RuleWatch:
         self._sensing = sensing
         self._judges.replace(rules, overall)
         self._generation = -1
+        self._follows_from_ms = now_ms
         self._level = None
         self._look_ms = self._full_ms = now_ms
         self.start(self._poll)
@@ -116,8 +133,8 @@ class RuleWatch:
         """When to take a turn at the latest; None: not before something wakes."""
         undo_ms = None if self._keeper is None else self._keeper.next_due_ms()
         if not self._pending and undo_ms is None:
-            return self._look_ms
-        return _first(self._look_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
+            return _first(self._look_ms, self._follow_ms)
+        return _first(self._look_ms, self._follow_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
 
     def woken(self, fd: int, events: int, now_ms: int) -> None:
         """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
@@ -128,20 +145,27 @@ class RuleWatch:
                 self._say([f"sensors: {error}"])
                 is_reason = True
             if is_reason:
-                self._pace = told(self._pace, now_ms)
-                self._look_ms = self._full_ms = now_ms
-            elif self._generation != self._sensing.generation and self._follow():
-                # New scopes are judged soon, many at once where many come at once.
-                self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
+                self.told(now_ms)
+            else:
+                self._follow_soon(now_ms)
         else:
             for pending in self._pending:
                 if fd in pending.fds():
                     pending.wake_at_ms = now_ms
 
+    def told(self, now_ms: int) -> None:
+        """Memory is short somewhere: look now, and for a while. Where one is told all the time, not all the time."""
+        self._pace = told(self._pace, now_ms)
+        soon_ms = now_ms if self._looked_ms is None else max(now_ms, self._looked_ms + CLOSE_MS)
+        self._look_ms, self._full_ms = _first(self._look_ms, soon_ms), _first(self._full_ms, soon_ms)
+
     def turn(self, now_ms: int) -> None:
         """Do what is due."""
         if self._keeper is not None:
             self._keeper.undo_due(now_ms)
+        if self._follow_ms is not None and self._follow_ms <= now_ms and self._follow(now_ms):
+            # New scopes are judged soon, many at once where many come at once.
+            self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
         if not self._pending and self._is_put_off(now_ms):
             return
         for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
@@ -154,7 +178,7 @@ class RuleWatch:
         """Let go of everything; what has been begun stays done."""
         for pending in self._pending:
             pending.close()
-        self._pending = []
+        self._pending = {}
         if self._keeper is not None:
             self._keeper.close()
         self._sensing.close()
@@ -180,26 +204,28 @@ class RuleWatch:
         return True
 
     def _look(self, now_ms: int) -> None:
-        started_ns = self._cpu_ns()
+        self._looked_ms, started_ns = now_ms, self._cpu_ns()
         try:
-            if self._generation != self._sensing.generation:
-                self._follow()
+            if self._generation != self._sensing.generation and self._follows_from_ms <= now_ms:
+                self._follow(now_ms)
             readings = self._sensing.read(now_ms)
+            self._follow_soon(now_ms)
             judgement = self._judges.looked(readings)
-            for order in judgement.orders:
-                self._begin(order, now_ms)
+            acted_ns, again_ms = self._begin_all(judgement.orders, now_ms)
             watching = self._arm()
             _tell(judgement)
         except Exception as error:  # a bug of ours must not end what keeps the machine alive
             self._fail(error_in_words(error), now_ms)
             return
         self._aim(watching.level_ms, readings, now_ms)
-        took_ms = (self._cpu_ns() - started_ns) / 1e6
+        took_ms = (self._cpu_ns() - started_ns - acted_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
         seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
         _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+        if again_ms is not None:
+            self._look_ms = self._full_ms = _first(self._look_ms, max(again_ms, now_ms + CLOSE_MS))
 
     def _aim(self, level_ms: float | None, readings: Readings, now_ms: int) -> None:
         """From now on amounts are compared with these."""
@@ -216,12 +242,20 @@ class RuleWatch:
         self._pace, self._look_ms = looked(self._pace, Seen(is_blind=True), now_ms)
         self._full_ms = self._look_ms
 
-    def _follow(self) -> bool:
+    def _follow_soon(self, now_ms: int) -> None:
+        if self._generation != self._sensing.generation:
+            self._follow_ms = _first(self._follow_ms, max(now_ms, self._follows_from_ms))
+
+    def _follow(self, now_ms: int) -> bool:
         """There are other cgroups than before; is any of them a new scope?"""
+        self._follow_ms, started_ns = None, self._cpu_ns()
         self._generation = self._sensing.generation
         before = self._judges.scopes
         self._judges.set_paths(self._sensing.paths)
         self._sensing.follow(self._judges.scopes)
+        # Of 10,000 cgroups it takes 15 ms: where some come and go all the time, not each time.
+        took_ms = (self._cpu_ns() - started_ns) / 1e6
+        self._follows_from_ms = now_ms + round(min(took_ms * CALM_SHARE, RESTS_AT_MOST_MS))
         return not self._judges.scopes <= before
 
     def _arm(self) -> Sensors:
@@ -230,35 +264,48 @@ class RuleWatch:
         self._say(self._sensing.notes)
         return watching
 
+    def _begin_all(self, orders: Iterable[Order], now_ms: int) -> tuple[int, int | None]:
+        """Have them done. The time on a CPU that it took, which is no look's; when to look again for one that is over.
+
+        A kill takes a hundred times as long as a look: reckoned with it, the next look would be half a minute away.
+        """
+        started_ns = self._cpu_ns()
+        self._look_ms = None
+        for order in orders:
+            self._begin(order, now_ms)
+        return self._cpu_ns() - started_ns, self._look_ms
+
     def _begin(self, order: Order, now_ms: int) -> None:
-        try:
-            pending = self._act(order, now_ms)
-        except OompolicyError as error:
-            log(f"rule {order.rule.name}: {error}")
-            self._judges.ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
-            return
-        self._pending.append(pending)
+        with _about(order):
+            try:
+                pending = self._act(order, now_ms)
+            except Exception as error:  # one order that goes wrong must not end the watch over the others
+                log(f"rule {order.rule.name}: {error_in_words(error)}")
+                self._ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
+                return
+        self._pending[pending] = order
         self._advance(pending, now_ms)
 
     def _advance(self, pending: Pending, now_ms: int) -> None:
-        try:
-            outcome = pending.advance(now_ms)
-        except Exception as error:  # one order that goes wrong must not end the watch over the others
-            log(error_in_words(error))
-            self._drop(pending)
-            return
-        if outcome is None:
-            return
-        self._drop(pending)
+        order = self._pending[pending]
+        with _about(order):
+            try:
+                outcome = pending.advance(now_ms)
+            except Exception as error:  # as in _begin()
+                log(error_in_words(error))
+                outcome = Outcome(order, at_ms=now_ms, failed=str(error))
+        if outcome is not None:
+            del self._pending[pending]
+            pending.close()
+            self._ended(outcome, now_ms)
+
+    def _ended(self, outcome: Outcome, now_ms: int) -> None:
+        """An order is over, in whatever way: the rule rests, and is judged again when it has."""
         judgement = self._judges.ended(outcome, now_ms)
         _tell(judgement)
         if judgement.look_at_ms is not None:
             self._look_ms = _first(self._look_ms, judgement.look_at_ms)
             self._full_ms = _first(self._full_ms, judgement.look_at_ms)
-
-    def _drop(self, pending: Pending) -> None:
-        self._pending.remove(pending)
-        pending.close()
 
     def _wait_for_pending(self) -> None:
         """Have poll() wait for what the orders under way wait for, and no longer for what they do not."""
@@ -280,6 +327,11 @@ class RuleWatch:
                     self._said.clear()
                 self._said.add(sentence)
                 log(sentence)
+
+
+def _about(order: Order) -> AbstractContextManager[None]:
+    """What is said of an order can be found by its rule, and by its scope."""
+    return log.about(rule=order.rule.name, scope=order.scope)
 
 
 def _tell(judgement: Judgement) -> None:

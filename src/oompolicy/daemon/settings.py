@@ -21,7 +21,8 @@ class Settings:
     """config.Config with what the command line has put over it, without the libraries that reading one takes.
 
     parameters are the command line's, params the file's; compiled and shadowing are the hook's; command is the command
-    line that reads all of it anew.
+    line that reads all of it anew. watched is the file whose changes are a reason to (None: only SIGHUP is), with its
+    drop-ins and the Python files that it names.
     """
 
     backend: str = "auto"
@@ -40,6 +41,8 @@ class Settings:
     compiled: bool | None = None
     shadowing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    watched: Path | None = None
+    python: tuple[Path, ...] = ()
 
 
 def packed(settings: Settings) -> bytes:

@@ -21,6 +21,7 @@ from oompolicy.backends.backend import Backend, TakeSnapshot
 from oompolicy.compiler.checked import checked
 from oompolicy.daemon.acting import acting_for
 from oompolicy.daemon.child_reload import ChildReload
+from oompolicy.daemon.config_watch import ConfigWatch
 from oompolicy.daemon.judging import Judging, files_of
 from oompolicy.daemon.loop import Daemon
 from oompolicy.daemon.orders_said import said_only
@@ -56,7 +57,7 @@ def exec_daemon(settings: Settings) -> NoReturn:
     run_daemon() raises then.
     """
     if settings.backend == "kill":
-        check_scope(settings, live_snapshot())  # here, so that a lean process is not the larger for it until it kills
+        check_scope(settings, live_snapshot())
     iterator_fd = _iterator_fd(settings)
     path = [entry for entry in sys.path if entry]
     fd = os.memfd_create("oompolicy-settings", 0)  # to be open after the exec
@@ -166,18 +167,31 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
     acting = None if is_said_only else acting_for(settings, orders.policy, take_snapshot)
     rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
+    changes = _changes(settings)
 
     def obeyed(data: bytes) -> Orders:
         new = unpacked(data)
         for name in FIXED:
             if getattr(new, name) != getattr(settings, name):
                 log(f"{name} counts from the next start")
+        if changes is not None:
+            changes.follow(new.watched, new.python)
         found = orders_of(new)
         if acting is not None:
             acting.obey(new, found.policy)
         return found
 
-    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed), rules, _sensors)
+    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed, changes), rules, _sensors)
+
+
+def _changes(settings: Settings) -> ConfigWatch | None:
+    try:
+        changes = ConfigWatch(log)
+    except OSError as error:
+        log(f"inotify: {error.strerror}: a changed configuration counts from SIGHUP on")
+        return None
+    changes.follow(settings.watched, settings.python)
+    return changes
 
 
 def _sensors(rules: Sequence[Armed]) -> Sensors:

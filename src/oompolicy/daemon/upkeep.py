@@ -6,11 +6,13 @@ Belongs here: what is done at a look, and that trouble is one line. Must not kno
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from dataclasses import dataclass, replace
+from typing import Final
 
 from oompolicy.assign import Assignment, assigned
-from oompolicy.backends.backend import Backend, TakeSnapshot
+from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
 from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, State, step
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
@@ -19,6 +21,10 @@ from oompolicy.policy.scoring import Scoring
 from oompolicy.rules.judge import Armed
 from oompolicy.rules.rule import Budget
 from oompolicy.service.log import log
+
+# Looks that something else than time brings on: so far apart at least, and a tenth of the time at most.
+HURRIED_EVERY_MS: Final = 500
+HURRIED_SHARE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +48,14 @@ class Upkeep:
         self._orders = orders
         self._scoring = Scoring(orders.policy, orders.limit)
         self._state = State(orders.interval_ms)
+        self._hurried_ms: int | None = None
+        self._looked_ms = 0
+        self._took_ms = 0
 
     @property
     def due_ms(self) -> int:
         """When to look next."""
-        return self._state.look_at_ms
+        return self._state.look_at_ms if self._hurried_ms is None else min(self._state.look_at_ms, self._hurried_ms)
 
     def start(self) -> None:
         """Raises what the backend's start raises."""
@@ -64,12 +73,33 @@ class Upkeep:
 
     def look(self, now_ms: int) -> None:
         """Later trouble is one line in the log, and what is in force stays."""
+        began_ns = time.thread_time_ns()
+        self._hurried_ms = None
         try:
             self._apply(self._seen(), now_ms)
         except OompolicyError as error:
             self._apply(Blind(str(error)), now_ms)
         except Exception as error:  # a bug of ours must not leave the machine without what is in force
             self._apply(Blind(a_bug(error)), now_ms)
+        self._looked_ms = now_ms
+        self._took_ms = (time.thread_time_ns() - began_ns) // 1_000_000
+
+    def hurry(self, now_ms: int) -> None:
+        """Something has changed: look now, or as soon as looks have rested for nine times as long as one takes."""
+        soonest_ms = self._looked_ms + max(HURRIED_EVERY_MS, self._took_ms * HURRIED_SHARE)
+        if self._hurried_ms is None:
+            self._hurried_ms = max(now_ms, soonest_ms)
+
+    @property
+    def bell(self) -> Bell | None:
+        """Rings when the kernel has chosen somebody; None where nobody rings."""
+        return self._backend.bell
+
+    def rung(self, now_ms: int) -> None:
+        """The bell has rung: there is an OOM to tell of, and the machine is another."""
+        if self._backend.bell is not None:
+            self._backend.bell.silence()
+        self.hurry(now_ms)
 
     def obey(self, orders: Orders, now_ms: int) -> None:
         """Other orders from now on."""

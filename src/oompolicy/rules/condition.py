@@ -158,7 +158,7 @@ class Judging:
 
     def _note_unknown(self, of: Field) -> None:
         """What is told from two looks cannot be known at the first one: that is nothing to tell anybody."""
-        is_too_early = of.over_time and self._look.earlier is None
+        is_too_early = of.over_time and self._look.is_first(of.is_of_cgroup)
         if not is_too_early and of.read(self._look) is None:
             self._unknown[of.name] = None
 

@@ -38,8 +38,9 @@ comparison with it does not hold, and neither does its opposite. The log says so
 
 "The look before" is at least {apart} s ago; longer where nothing was going on, since the daemon sleeps until something
 may have become true. A condition on pressure costs nothing until there is some; one on a level is looked at the more
-rarely the further away it is; `rate()`, `growth()` and reclaim are looked at every second. Of parts joined by `and`,
-the cheapest that is false is waited for. What has begun to last is looked at every second, or four times in its
+rarely the further away it is; what counts a cgroup's events when it changes; `rate()`, `growth()` of anything else and
+reclaim every second, the number of dying cgroups every 10 s. Of parts joined by `and`, the cheapest that is false is
+waited for. What has begun to last is looked at every second, or four times in its
 span if that is sooner: where A is often true, write `lasts(A and B, 5)` rather than `lasts(A, 5) and B`.
 
 This page is made from the tables of `src/oompolicy/rules/fields.py` and `syntax.py`, by

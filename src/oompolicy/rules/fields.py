@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from oompolicy.rules.look import Look
@@ -17,6 +18,9 @@ from oompolicy.rules.readings import CgroupReading, Pressure, Stall
 # How fast memory and swap can fill, as earlyoom reckons: DDR3 at its best, and an NVMe disk.
 MEMORY_MIB_PER_S: Final = 6000
 SWAP_MIB_PER_S: Final = 800
+
+# Where the memory of zram devices stands.
+ZRAM: Final = "/sys/block/zram*/mm_stat"
 
 RESOURCES: Final = ("memory", "io", "cpu")
 KINDS: Final = ("some", "full")
@@ -128,6 +132,28 @@ _MEMINFO: Final = (
 )  # fmt: skip
 
 
+def _zram(name: str, unit: Unit, read: Read, doc: str, whole: Read | None = None) -> Field:
+    return Field(name, unit, doc, (ZRAM,), read, mib_per_s=MEMORY_MIB_PER_S, whole=whole)
+
+
+def _zram_used_mib(look: Look) -> float | None:
+    return _mib(look.machine.zram_used_bytes)
+
+
+def _mem_total_mib(look: Look) -> float | None:
+    return _mib(_mem_total(look))
+
+
+_ZRAM: Final = (
+    _zram("zram_used_mib", Unit.MIB, _zram_used_mib,
+          "The memory that zram devices take for what is in them (mem_used_total); 0 where there are none."),
+    _zram("zram_used_percent", Unit.PERCENT, lambda look: _percent(_zram_used_mib(look), _mem_total_mib(look)),
+          "The same, of MemTotal.", _mem_total_mib),
+    _zram("zram_stored_mib", Unit.MIB, lambda look: _mib(look.machine.zram_stored_bytes),
+          "What is in them, before compression (orig_data_size): SwapFree is less by that where they are swap."),
+)  # fmt: skip
+
+
 def _of_cgroup(name: str, files: str, unit: Unit, of: Callable[[CgroupReading], float | None], doc: str) -> Field:
     def read(look: Look) -> float | None:
         return None if look.cgroup is None else of(look.cgroup)
@@ -151,6 +177,25 @@ def _above(amount: int | None, protected: int | None) -> float | None:
     return None if amount is None or protected is None else max(amount - protected, 0) / (1 << 20)
 
 
+_EVENTS: Final = {
+    "low": "How often it was reclaimed from although below memory.low. Counters are for rate() and growth().",
+    "high": "How often it was throttled at memory.high.",
+    "max": "How often it was about to go over memory.max.",
+    "oom": "How often an allocation was about to fail at its limit.",
+    "oom_kill": "How many of its processes the kernel's OOM killer has killed.",
+    "oom_group_kill": "How often all of it was killed at once (memory.oom.group).",
+}
+
+
+def _events() -> Iterator[Field]:
+    for name, doc in _EVENTS.items():
+        yield _of_cgroup(f"events.{name}", "memory.events", Unit.COUNT, attrgetter(f"events_{name}"), doc)
+    for name in _EVENTS:
+        doc = f"The same as events.{name}, of the cgroup itself alone, without those below it."
+        of = attrgetter(f"events_local_{name}")
+        yield _of_cgroup(f"events_local.{name}", "memory.events.local", Unit.COUNT, of, doc)
+
+
 _CGROUP: Final = (
     _of_cgroup("current_mib", "memory.current", Unit.MIB, lambda cgroup: _mib(cgroup.current_bytes),
                "memory.current, all below it included."),
@@ -172,16 +217,7 @@ _CGROUP: Final = (
     _of_cgroup("anon_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.anon_bytes), "Anonymous memory."),
     _of_cgroup("file_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.file_bytes),
                "Memory of files, tmpfs and shared memory included."),
-    _of_cgroup("events.low", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_low,
-               "How often it was reclaimed from although below memory.low. Counters are for rate() and growth()."),
-    _of_cgroup("events.high", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_high,
-               "How often it was throttled at memory.high."),
-    _of_cgroup("events.max", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_max,
-               "How often it was about to go over memory.max."),
-    _of_cgroup("events.oom", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_oom,
-               "How often an allocation was about to fail at its limit."),
-    _of_cgroup("events.oom_kill", "memory.events", Unit.COUNT, lambda cgroup: cgroup.events_oom_kill,
-               "How many of its processes the kernel's OOM killer has killed."),
+    *_events(),
     _of_cgroup("dying_descendants", "cgroup.stat", Unit.COUNT, lambda cgroup: cgroup.dying_descendants,
                "Removed cgroups below it that still hold memory (nr_dying_descendants)."),
     _of_cgroup("is_frozen", "cgroup.events", Unit.COUNT, lambda cgroup: float(cgroup.is_frozen), "1 if so, else 0."),
@@ -299,6 +335,7 @@ _CGROUP_BASE: Final = _Base("cgroup.", "{}.pressure", "memory.stat", of_cgroup=T
 
 FIELDS: Final = (
     *_MEMINFO,
+    *_ZRAM,
     *_psi_fields(_MACHINE_BASE),
     *_reclaim_fields(_MACHINE_BASE),
     Field("oom_kills", Unit.COUNT, "How many the kernel's OOM killer has killed since boot. For rate() and growth().",

@@ -37,6 +37,10 @@ class Look:
             return None
         return Look(self.before, self.scope)
 
+    def is_first(self, of_cgroup: bool) -> bool:
+        """Is there nothing to compare with: no earlier look, or none that has read the scope's cgroup, which is new?"""
+        return self.earlier is None or (of_cgroup and self.earlier.cgroup is None)
+
     @property
     def span_s(self) -> float:
         """Seconds between the two; 0 where there is nothing earlier."""

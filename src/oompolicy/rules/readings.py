@@ -45,6 +45,8 @@ class MachineReading:
     reclaimed_pages: int | None = None  # pgsteal_kswapd + pgsteal_direct
     refaulted_pages: int | None = None  # workingset_refault_anon + _file
     oom_kills: int | None = None
+    zram_used_bytes: int | None = None  # of RAM, for what swap or a file system on zram holds
+    zram_stored_bytes: int | None = None  # that, before compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,13 @@ class CgroupReading:
     events_max: int | None = None
     events_oom: int | None = None
     events_oom_kill: int | None = None
+    events_oom_group_kill: int | None = None
+    events_local_low: int | None = None  # memory.events.local: of the cgroup itself, without those below it
+    events_local_high: int | None = None
+    events_local_max: int | None = None
+    events_local_oom: int | None = None
+    events_local_oom_kill: int | None = None
+    events_local_oom_group_kill: int | None = None
     scanned_pages: int | None = None  # memory.stat pgscan, pgsteal, workingset_refault_*
     reclaimed_pages: int | None = None
     refaulted_pages: int | None = None

@@ -18,7 +18,9 @@ class Kill(enum.Enum):
 
 
 class Other(enum.Enum):
-    """What can be done instead of killing; to the chosen one's cgroup, or to the scope itself."""
+    """What can be done instead of killing: to the scope itself; to the chosen one's cgroup where the scope is the
+    machine, or the rule has a policy of its own.
+    """
 
     FREEZE = "freeze"
     THAW = "thaw"

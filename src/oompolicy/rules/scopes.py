@@ -13,6 +13,7 @@ from functools import lru_cache
 from oompolicy.rules.look import MACHINE
 from oompolicy.rules.rule import Rule
 
+_SLASH_IN_A_SET = re.compile(r"\[[^\]]*/")
 _PIECES = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
@@ -26,6 +27,25 @@ def in_scope(rule: Rule, paths: Iterable[str]) -> tuple[str, ...]:
     if MACHINE in rule.scope:
         found.add(MACHINE)
     return deepest_first(found)
+
+
+def leads_to(pattern: str, path: str) -> bool:
+    """May a path below this one be one of the pattern's? True where that is not plain.
+
+    >>> leads_to("/user.slice/*", "/user.slice"), leads_to("/user.slice/*", "/user.slice/a"), leads_to("/a/b", "/b")
+    (True, False, False)
+    >>> leads_to("/a", "/"), leads_to("/a/**", "/a/b/c"), leads_to("**", "/x")
+    (True, True, True)
+    """
+    if path == MACHINE or _SLASH_IN_A_SET.search(pattern):
+        return True
+    pieces, parts = pattern.strip("/").split("/"), path.strip("/").split("/")
+    for piece, part in zip(pieces, parts, strict=False):
+        if "**" in piece:
+            return True
+        if not matches(piece, f"/{part}"):
+            return False
+    return len(pieces) > len(parts)
 
 
 def deepest_first(paths: Iterable[str]) -> tuple[str, ...]:

@@ -23,8 +23,13 @@ SOONEST_MS: Final = 100
 REGULAR_MS: Final = 1000
 # The averages of a pressure are made anew every 2 s (kernel/sched/psi.c, PSI_FREQ).
 AVERAGES_MS: Final = 2000
+# What nobody tells of, and changes slowly: how many cgroups are dying.
+SLOW_MS: Final = 10_000
 # What only an administrator changes, or what is not there at all.
 RARE_MS: Final = 60_000
+
+# Files of a cgroup whose changes inotify tells of (cgroup_file_notify(), kernel/cgroup/cgroup.c).
+TOLD: Final = ("memory.events", "memory.events.local", "cgroup.events")
 
 # A trigger's window; the kernel wants 500 ms to 10 s (kernel/sched/psi.c, WINDOW_MIN_US and WINDOW_MAX_US).
 WINDOW_US: Final = 1_000_000
@@ -49,7 +54,7 @@ class PsiWatch:
 
 @dataclass(frozen=True, slots=True)
 class EventsWatch:
-    """Wake when a file of the scope that counts events changes (inotify): memory.events, cgroup.events."""
+    """Wake when a file of the scope that counts events changes (inotify), one of TOLD."""
 
     scope: str
     file: str
@@ -166,10 +171,10 @@ def _of_compare(node: Compare, look: Look) -> Watch:
     if limit is None or not isinstance(left, Reads | Rate | Growth):
         return WaitWatch(REGULAR_MS)
     field = left.field
-    if field.read(look) is None and not (field.over_time and look.earlier is None):
+    if field.read(look) is None and not (field.over_time and look.is_first(field.is_of_cgroup)):
         return WaitWatch(RARE_MS)
     is_up = op[0] == ">"
-    if is_up and field.files[0] in ("memory.events", "cgroup.events"):
+    if is_up and field.files[0] in TOLD:
         return EventsWatch(look.scope, field.files[0])
     if not isinstance(left, Reads):
         return WaitWatch(REGULAR_MS if isinstance(left, Rate) else _pace_ms(left.span_ms))
@@ -177,7 +182,7 @@ def _of_compare(node: Compare, look: Look) -> Watch:
         return _of_pressure(field.psi, look.scope if field.is_of_cgroup else "/", limit) if is_up else _AVERAGES
     if field.mib_per_s is not None:
         return _of_level(field, look, limit)
-    return WaitWatch(REGULAR_MS)
+    return WaitWatch(SLOW_MS if field.files == ("cgroup.stat",) else REGULAR_MS)
 
 
 # 3 < x is x > 3.
@@ -202,4 +207,6 @@ def _of_level(field: Field, look: Look, limit: float) -> WaitWatch:
         return WaitWatch(RARE_MS)
     away_mib = abs(limit - now) * whole / 100
     away_ms = away_mib * 1000 / field.mib_per_s
-    return WaitWatch(min(max(int(away_ms), SOONEST_MS), RARE_MS), None if field.is_of_cgroup else away_ms)
+    # The machine's own amounts alone can tell how much nearer this has come; what is in another file they cannot.
+    is_of_amounts = field.files == ("meminfo",)
+    return WaitWatch(min(max(int(away_ms), SOONEST_MS), RARE_MS), away_ms if is_of_amounts else None)

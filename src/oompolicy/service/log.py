@@ -10,7 +10,7 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Log:
         self.dropped = 0
         self._journal: socket.socket | None = None
         self._flags = 0
+        self._about: dict[str, object] = {}
 
     def use_journal(self, path: str = JOURNAL_SOCKET, environment: Mapping[str, str] = os.environ) -> bool:
         """Send records from now on, if $JOURNAL_STREAM says that standard error leads there (systemd.exec(5))."""
@@ -44,13 +45,22 @@ class Log:
         self._journal = journal
         return True
 
+    @contextlib.contextmanager
+    def about(self, **fields: object) -> Iterator[None]:
+        """What is said meanwhile has these fields, whoever says it."""
+        before, self._about = self._about, {**self._about, **fields}
+        try:
+            yield
+        finally:
+            self._about = before
+
     def __call__(self, text: str, /, priority: int = INFO, **fields: object) -> None:
         """One line; fields go to journald as OOMPOLICY_NAME=value."""
         printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
         if self._journal is None:
             self._write(f"oompolicy: {printable}\n")
             return
-        named = {f"OOMPOLICY_{name.upper()}": str(value) for name, value in fields.items()}
+        named = {f"OOMPOLICY_{name.upper()}": str(value) for name, value in {**self._about, **fields}.items()}
         record = {"MESSAGE": printable, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "oompolicy", **named}
         try:
             self._journal.send(journal_record(record), self._flags)

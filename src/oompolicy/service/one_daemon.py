@@ -5,6 +5,7 @@ Belongs here: the lock. Must not know: what the daemon does. The kernel forgets 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -40,8 +41,9 @@ class OneDaemon:
             raise BackendError(
                 folder, f"another oompolicy (pid {holder}) is at work there", "stop it first, it puts all back"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: it is the lock that counts, not whose it is said to be
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd
 
     def release(self) -> None:

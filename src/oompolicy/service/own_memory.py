@@ -65,17 +65,26 @@ def protect_memcg(
         if path is None or path == "/":
             return "no memory.min for the daemon: it is in no memcg of its own"
         directory = hierarchy.directory / path.lstrip("/")
-        others = [pid for pid in (directory / "cgroup.procs").read_bytes().split() if int(pid) != os.getpid()]
-        if others:
-            return f"no memory.min for the daemon: others are in its memcg {path}"
         minimum = directory / "memory.min"
+        if not minimum.exists():
+            return f"no memory.min for the daemon: its cgroup {path} has no memory controller"
         now = minimum.read_bytes().strip()
         if now == b"max" or int(now) >= amount_bytes:
             return None
+        if not all(_is_ours(pid, proc) for pid in (directory / "cgroup.procs").read_text().split()):
+            return f"no memory.min for the daemon: others are in its memcg {path}"
         minimum.write_text(f"{amount_bytes}\n")
     except (OSError, ValueError) as error:
         return f"no memory.min for the daemon: {error}"
     return None
+
+
+def _is_ours(pid: str, proc: Path) -> bool:
+    """Is it this process, or a child of it: the helper that runs commands?"""
+    if int(pid) == os.getpid():
+        return True
+    stat = (proc / pid / "stat").read_bytes()
+    return int(stat[stat.rindex(b")") + 2 :].split()[1]) == os.getpid()
 
 
 def more_descriptors() -> int:

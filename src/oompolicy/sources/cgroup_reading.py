@@ -52,6 +52,7 @@ class _Field(NamedTuple):
 
 
 # memory_files[], swap_files[] and memory_stat_format(), mm/memcontrol.c; cgroup_base_files[], kernel/cgroup/cgroup.c.
+EVENTS: Final = ("low", "high", "max", "oom", "oom_kill", "oom_group_kill")
 _REFAULTS: Final = (b"workingset_refault_anon", b"workingset_refault_file", b"workingset_refault")
 _V2: Final[dict[str, _Field]] = {
     "current_bytes": _Field("memory.current", _amount),
@@ -69,11 +70,8 @@ _V2: Final[dict[str, _Field]] = {
     "memory": _Field("memory.pressure", parse_pressure),
     "io": _Field("io.pressure", parse_pressure),
     "cpu": _Field("cpu.pressure", parse_pressure),
-    "events_low": _Field("memory.events", _sum_of(b"low")),
-    "events_high": _Field("memory.events", _sum_of(b"high")),
-    "events_max": _Field("memory.events", _sum_of(b"max")),
-    "events_oom": _Field("memory.events", _sum_of(b"oom")),
-    "events_oom_kill": _Field("memory.events", _sum_of(b"oom_kill")),
+    **{f"events_{name}": _Field("memory.events", _sum_of(name.encode())) for name in EVENTS},
+    **{f"events_local_{name}": _Field("memory.events.local", _sum_of(name.encode())) for name in EVENTS},
     "dying_descendants": _Field("cgroup.stat", _sum_of(b"nr_dying_descendants")),
     "is_frozen": _Field("cgroup.events", _is_frozen),
 }
@@ -117,6 +115,11 @@ class CgroupReader:
                 self._files = {file: KeptFile(f"{self._directory}/{file}") for file in self._plan}
         except OSError as error:
             raise self._refused(error) from error
+
+    @property
+    def files(self) -> int:
+        """How many it reads."""
+        return len(self._plan)
 
     @property
     def descriptors(self) -> int:

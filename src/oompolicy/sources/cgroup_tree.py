@@ -2,6 +2,9 @@
 
 Belongs here: walking a hierarchy's directories, watching them. Must not know: what is in the files of a cgroup.
 
+Only folders are watched and listed below which a scope may be: for "/user.slice/*" two of them, however many others
+there are.
+
 A cgroup that is made through another mount of the hierarchy (a container's own cgroup namespace has one, with inodes
 of its own) tells nobody here: cgroup.stat of the root counts all, and a count that does not fit asks for a new walk.
 """
@@ -9,7 +12,7 @@ of its own) tells nobody here: cgroup.stat of the root counts all, and a count t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,15 +28,24 @@ from oompolicy.sources.inotify import (
 )
 from oompolicy.sources.kept_file import KeptFile, number_of
 
+# A watch holds about 1 KiB of the kernel's memory, the inode of the cgroup included.
+WATCHES_MAX: Final = 16_384
+
 _WATCHED: Final = IN_CREATE | IN_DELETE | IN_ONLYDIR
 
 
 class CgroupTree:
-    """The paths of all cgroups below a root, "/" included. inotify is shared: feed it what it says by take()."""
+    """The paths of cgroups below a root, "/" included, as far down as leads() says that there may be some of interest.
 
-    def __init__(self, root: Path | str, inotify: Inotify | None) -> None:
+    inotify is shared: feed it what it says by take().
+    """
+
+    def __init__(
+        self, root: Path | str, inotify: Inotify | None, leads: Callable[[str], bool] = lambda path: True
+    ) -> None:
         """Walk it. Without inotify, or where watches run out (is_watched), only a new walk shows what is new."""
         self._root = os.fspath(root)
+        self._leads = leads
         self._inotify = inotify
         self.is_watched = inotify is not None
         self.paths: set[str] = set()
@@ -43,19 +55,19 @@ class CgroupTree:
         self._counted: int | None = None
         self.walk()
 
-    def walk(self) -> None:
-        """Find all anew; what was missed is made up for."""
-        found = set(self._below("/"))
-        for path in self.paths - found:
+    def walk(self) -> bool:
+        """Find all anew; what was missed is made up for. Was there anything?"""
+        before, found = set(self.paths), set(self._below("/"))
+        for path in before - found:
             self._forget(path)
         self.paths = found
         self._counted = self._count()
+        return found != before
 
     def take(self, happened: Happened) -> bool:
         """Believe one event; does it change which cgroups there are?"""
         if happened.mask & IN_Q_OVERFLOW:
-            self.walk()
-            return True
+            return self.walk()
         path = self._by_watch.get(happened.watch)
         if path is None:
             return False
@@ -69,7 +81,7 @@ class CgroupTree:
         if happened.mask & IN_CREATE:
             self.paths.update(self._below(child))
         else:
-            for gone in [each for each in self.paths if each == child or each.startswith(child + "/")]:
+            for gone in self._gone_with(child):
                 self._forget(gone)
         self._counted = self._count()
         return True
@@ -78,9 +90,20 @@ class CgroupTree:
         """Has somebody made or removed cgroups unseen? One read; True only where that is known."""
         return self._counted is not None and self._count() != self._counted
 
+    @property
+    def is_counted(self) -> bool:
+        """Is it known how many there are? cgroup v1 does not say."""
+        return self._counted is not None
+
     def directory(self, path: str) -> str:
         """Where the files of a cgroup are."""
         return self._root + path if path != "/" else self._root
+
+    def _gone_with(self, path: str) -> list[str]:
+        """A cgroup that goes has none below it any more, and each of them has told so, if it was watched."""
+        if self.is_watched:
+            return [path]
+        return [each for each in self.paths if each == path or each.startswith(path + "/")]
 
     def _count(self) -> int | None:
         try:
@@ -94,6 +117,9 @@ class CgroupTree:
         stack = [top]
         while stack:
             path = stack.pop()
+            if not self._leads(path):
+                yield path
+                continue
             directory = self.directory(path)
             self._watch(path, directory)
             try:
@@ -107,6 +133,9 @@ class CgroupTree:
 
     def _watch(self, path: str, directory: str) -> None:
         if self._inotify is None or path in self._watch_of:
+            return
+        if len(self._watch_of) >= WATCHES_MAX:
+            self.is_watched = False
             return
         try:
             watch = self._inotify.add(directory, _WATCHED)

@@ -1,4 +1,4 @@
-"""inotify(7) through ctypes: being woken when files change, and when cgroups are made and removed.
+"""inotify(7) through ctypes: being woken when files and folders change, cgroups among them.
 
 Belongs here: the three calls and the format of what is read. Must not know: what is watched, why.
 """
@@ -12,9 +12,14 @@ import struct
 from typing import Final, NamedTuple
 
 IN_MODIFY: Final = 0x00000002
+IN_ATTRIB: Final = 0x00000004
+IN_CLOSE_WRITE: Final = 0x00000008
+IN_MOVED_FROM: Final = 0x00000040
+IN_MOVED_TO: Final = 0x00000080
 IN_CREATE: Final = 0x00000100
 IN_DELETE: Final = 0x00000200
 IN_DELETE_SELF: Final = 0x00000400
+IN_MOVE_SELF: Final = 0x00000800
 IN_Q_OVERFLOW: Final = 0x00004000
 IN_IGNORED: Final = 0x00008000
 IN_ONLYDIR: Final = 0x01000000
@@ -41,7 +46,7 @@ class Inotify:
         self._add_watch, self._rm_watch = libc.inotify_add_watch, libc.inotify_rm_watch
         self._add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
         self._rm_watch.argtypes = [ctypes.c_int, ctypes.c_int]
-        self.fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self.fd < 0:
             raise _error("inotify_init1")
 

@@ -44,7 +44,7 @@ class IteratedMachine:
         now = Instant.now()
         try:
             found = sorted(records(self._iterator.read()), key=lambda record: (record.start_ns, record.tgid))
-        except BpfError:
+        except (BpfError, MemoryError):  # procfs is read in small pieces
             return live_snapshot()
         memcgs = Memcgs() if hierarchy is None else read_memcgs(hierarchy, machine.page_size, machine.swappiness)
         homes = Homes(hierarchy, memcgs)

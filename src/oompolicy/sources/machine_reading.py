@@ -1,4 +1,4 @@
-"""Readings of the machine, from /proc/meminfo, /proc/vmstat and /proc/pressure.
+"""Readings of the machine, from /proc/meminfo, /proc/vmstat, /proc/pressure and zram devices.
 
 Belongs here: which file holds which field of a MachineReading. Must not know: what a rule makes of them.
 """
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from oompolicy.errors import SourceError
+from oompolicy.rules.fields import ZRAM
 from oompolicy.rules.readings import MachineReading
 from oompolicy.sources.kept_file import KeptFile, number_of
 from oompolicy.sources.pressure import NONE, read_pressure
+from oompolicy.sources.zram import ZramReader
 
 RESOURCES: Final = ("memory", "io", "cpu")
 
@@ -28,12 +30,13 @@ _VMSTAT: Final = {
 
 
 class MachineReader:
-    """Reads, each time it is asked, the amounts of memory, and those of vmstat and pressure/… that are wanted."""
+    """Reads, each time it is asked, the amounts of memory, and those of vmstat, pressure/… and ZRAM that are wanted."""
 
-    def __init__(self, proc: Path, wanted: Iterable[str] = ()) -> None:
+    def __init__(self, proc: Path, wanted: Iterable[str] = (), sys: Path = Path("/sys")) -> None:
         """Open the files. Raises SourceError where the amounts cannot be read."""
         wanted = frozenset(wanted)
         self._path = proc / "meminfo"
+        self._zram = ZramReader(sys) if ZRAM in wanted else None
         try:
             self._meminfo = KeptFile(self._path)
             self._vmstat = KeptFile(proc / "vmstat") if "vmstat" in wanted else None
@@ -52,6 +55,7 @@ class MachineReader:
             amounts = self._amounts()
             pressure = {name: read_pressure(file) for name, file in self._pressure.items()}
             counters: dict[str, Any] = {} if self._vmstat is None else _counters(self._vmstat.read())
+            zram = None if self._zram is None else self._zram.read()
         except (OSError, ValueError) as error:
             raise SourceError(self._path.parent, f"does not say how much memory there is ({error})") from error
         return MachineReading(
@@ -60,6 +64,8 @@ class MachineReader:
             pressure.get("io", NONE),
             pressure.get("cpu", NONE),
             **counters,
+            zram_used_bytes=None if zram is None else zram.used_bytes,
+            zram_stored_bytes=None if zram is None else zram.stored_bytes,
         )
 
     def glance(self) -> tuple[int, int, int, int, int]:
@@ -77,7 +83,7 @@ class MachineReader:
 
     def close(self) -> None:
         """Let go of the files."""
-        for file in (self._meminfo, self._vmstat, *self._pressure.values()):
+        for file in (self._meminfo, self._vmstat, self._zram, *self._pressure.values()):
             if file is not None:
                 file.close()
 

@@ -6,6 +6,7 @@ a rule says. It waits for nothing itself: whoever has the loop registers the des
 
 from __future__ import annotations
 
+import errno
 import resource
 import select
 from collections.abc import Iterable
@@ -15,9 +16,10 @@ from typing import Final, Protocol, cast
 
 from oompolicy.errors import GoneError, SourceError
 from oompolicy.rules.readings import CgroupReading, Readings
+from oompolicy.rules.scopes import leads_to
 from oompolicy.sources.cgroup_mount import Hierarchy, find_memory_hierarchy
 from oompolicy.sources.cgroup_reading import CgroupReader
-from oompolicy.sources.cgroup_tree import CgroupTree
+from oompolicy.sources.cgroup_tree import WATCHES_MAX, CgroupTree
 from oompolicy.sources.inotify import IN_IGNORED, IN_MODIFY, IN_Q_OVERFLOW, Inotify
 from oompolicy.sources.machine_reading import MachineReader
 from oompolicy.sources.pressure_trigger import (
@@ -36,8 +38,16 @@ MACHINE: Final = "/"
 TRIGGERS_MAX: Final = 32
 _FOR_THE_REST: Final = Asked("some", 10_000, 500_000)
 
-# So many descriptors are left to everybody else in this process.
+# So many descriptors are left to everybody else in this process. A file of a cgroup that is kept open holds 4.7 KiB of
+# the kernel's memory (a struct file, and the page that seq_file reads into): together some 10 MiB.
 _LEFT_FOR_OTHERS: Final = 128
+_KEPT_MAX: Final = 2048
+
+# Where nothing tells of new cgroups, and nothing counts them.
+_WALK_EVERY_MS: Final = 10_000
+
+_NOT_KEPT: Final = "more cgroups than their files can be kept open for: the rest are opened at each look"
+_NO_WATCHES: Final = "no more watches (fs.inotify.max_user_watches, or a bound of our own): {} once a second instead"
 
 
 class PressureWatch(Protocol):
@@ -68,12 +78,12 @@ class FileWatch(Protocol):
 class Wanted:
     """Files to read, by their names in v2: of the machine below /proc, of each cgroup that is followed.
 
-    has_cgroups: are rules about cgroups? Then which there are is kept up to date.
+    scopes are the patterns of the cgroups that rules are about: which of them there are is kept up to date.
     """
 
     machine: frozenset[str] = frozenset()
     cgroup: frozenset[str] = frozenset()
-    has_cgroups: bool = False
+    scopes: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -100,30 +110,31 @@ class Sensors:
         self._wanted = wanted
         self._proc = proc
         self._poll: select.poll | None = None
-        self._machine = MachineReader(proc, wanted.machine)
+        self._machine = MachineReader(proc, wanted.machine, sys)
         self._triggers: dict[_Key, tuple[Asked, PressureTrigger]] = {}
         self._key_of: dict[int, _Key] = {}
         self._refused: set[_Key] = set()
         self._followed: dict[str, _Followed] = {}
         self._watched: dict[int, tuple[str, str]] = {}
-        self._is_unwatched = False
-        self._descriptors_left = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _LEFT_FOR_OTHERS
+        self._unwatched: set[str] = set()
+        self._walked_ms = 0
+        self._descriptors_left = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _LEFT_FOR_OTHERS, _KEPT_MAX)
         self._inotify: Inotify | None = None
         self._tree: CgroupTree | None = None
         self._hierarchy: Hierarchy | None = None
-        if wanted.has_cgroups:
+        if wanted.scopes:
             self._open_cgroups(proc, sys)
 
     @property
     def paths(self) -> Iterable[str]:
-        """All cgroups there are."""
+        """All cgroups there are, as far down as some may be in a scope."""
         return () if self._tree is None else self._tree.paths
 
     @property
     def is_blind(self) -> bool:
         """Is something to be told of which the kernel does not tell here?"""
         is_untold = self._tree is not None and not self._tree.is_watched
-        return bool(self._refused) or self._is_unwatched or is_untold
+        return bool(self._refused or self._unwatched) or is_untold
 
     def register(self, poll: select.poll) -> None:
         """Have this poll() wait for what is here, now and later."""
@@ -178,9 +189,10 @@ class Sensors:
                 self._leave(path)
             except SourceError as error:
                 self._note(str(error))
-        if self._tree is not None and self._tree.is_stale():
-            self._tree.walk()
-            self.generation += 1
+        if self._tree is not None and self._is_to_be_walked(self._tree, at_ms):
+            self._walked_ms = at_ms
+            self.generation += self._tree.walk()
+            self._note_what_is_unwatched()
         return Readings(at_ms, machine, cgroups)
 
     def close(self) -> None:
@@ -205,9 +217,20 @@ class Sensors:
             self._inotify = Inotify()
         except OSError as error:
             self._note(f"inotify: {error.strerror}: cgroups are looked at once a second instead")
-        self._tree = CgroupTree(self._hierarchy.directory, self._inotify)
-        if self._inotify is not None and not self._tree.is_watched:
-            self._note("fs.inotify.max_user_watches is too small: cgroups are looked at once a second instead")
+        self._tree = CgroupTree(self._hierarchy.directory, self._inotify, self._leads)
+        self._note_what_is_unwatched()
+
+    def _leads(self, path: str) -> bool:
+        return any(leads_to(pattern, path) for pattern in self._wanted.scopes)
+
+    def _is_to_be_walked(self, tree: CgroupTree, at_ms: int) -> bool:
+        if tree.is_counted:
+            return tree.is_stale()
+        return not tree.is_watched and at_ms >= self._walked_ms + _WALK_EVERY_MS
+
+    def _note_what_is_unwatched(self) -> None:
+        if self._inotify is not None and self._tree is not None and not self._tree.is_watched:
+            self._note(_NO_WATCHES.format("which cgroups there are is looked at"))
 
     def _take_inotify(self) -> bool:
         assert self._inotify is not None
@@ -222,6 +245,7 @@ class Sensors:
             if self._tree.take(happened):
                 self.generation += 1
             is_told |= bool(happened.mask & IN_Q_OVERFLOW)
+        self._note_what_is_unwatched()
         return is_told
 
     def _join(self, path: str) -> None:
@@ -236,6 +260,8 @@ class Sensors:
         except SourceError as error:
             self._note(str(error))
             return
+        if not is_kept and reader.files:
+            self._note(_NOT_KEPT)
         self._descriptors_left -= reader.descriptors
         self._followed[path] = _Followed(reader)
 
@@ -246,6 +272,7 @@ class Sensors:
         for watch in followed.watches.values():
             if self._watched.pop(watch, None) is not None and self._inotify is not None:
                 self._inotify.remove(watch)
+        self._unwatched.discard(path)
         for key in [key for key in self._triggers if key[0] == path]:
             self._disarm(key)
         self._refused = {key for key in self._refused if key[0] != path}
@@ -255,9 +282,15 @@ class Sensors:
         if followed is None or file in followed.watches or self._inotify is None or self._tree is None:
             return
         try:
+            if len(self._watched) >= WATCHES_MAX:
+                raise OSError(errno.ENOSPC, "a bound of our own")
             watch = self._inotify.add(f"{self._tree.directory(path)}/{file}", IN_MODIFY)
-        except OSError:
-            self._is_unwatched = True  # v1 has no such file, or there are no more watches
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self._hierarchy is not None and self._hierarchy.version == "v2":
+                return  # it is gone, as the next look will see
+            self._unwatched.add(path)  # v1 has no such file, or there are no more watches
+            if not isinstance(error, FileNotFoundError):
+                self._note(_NO_WATCHES.format("events of cgroups are looked at"))
             return
         followed.watches[file] = watch
         self._watched[watch] = (path, file)
@@ -268,14 +301,19 @@ class Sensors:
             return
         scope, name, _ = key
         if scope != MACHINE and before is None and len(self._triggers) >= TRIGGERS_MAX:
+            self._note(
+                f"more than {TRIGGERS_MAX} pressure triggers: the machine's pressure tells for the other cgroups"
+            )
             self._arm((MACHINE, name, "some"), _FOR_THE_REST)
             return
         path = self._pressure_file(scope, name)
         trigger = None if path is None else best_trigger(path, asked, _within_two_seconds(asked))
         if trigger is None:
+            if scope != MACHINE and path is not None and not Path(path).exists():
+                return  # it is gone, as the next look will see
             self._refused.add(key)
-            if scope == MACHINE:
-                self._note(f"no triggers for the {name} pressure here: looking once a second instead")
+            whose = "" if scope == MACHINE else " of cgroups"
+            self._note(f"no triggers for the {name} pressure{whose} here: looking once a second instead")
             return
         if before is not None:
             self._disarm(key)

@@ -22,7 +22,7 @@ from oompolicy.bpf.opcodes import R0, R1
 from oompolicy.compiler.ir import BandNumber
 
 LAYOUT = KernelLayout(**{field.name: 8 * number for number, field in enumerate(fields(KernelLayout), start=1)})
-MAPS = MapDescriptors(3, 4, 5, 6, 7)
+MAPS = MapDescriptors(3, 4, 5, 6, 7, 8)
 SCORES = (move(R0, BandNumber.SCORE), move(R1, 7), Goto(ANSWERED))
 FAULTS = (move(R0, 0), Goto(FAULTED))
 

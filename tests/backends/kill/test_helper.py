@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from oompolicy.backends.kill.helper import Helper, User, desktop_sessions
+from oompolicy.backends.kill.desktop import User, desktop_sessions
+from oompolicy.backends.kill.helper import Helper
 
 WITHIN_S = 20.0
 

@@ -17,6 +17,7 @@ Must not know: policies' meanings, when the daemon acts.
 | `generation.py` | a whole set of entries in force at once |
 | `in_force.py` | what is in force, read back from the maps |
 | `history.py`, `events.py`, `news.py` | the ring of records; what happened, in words; what nobody has told of yet |
+| `bell.py` | being woken when an OOM has ended |
 | `kernel_log.py` | a line in the kernel's own log |
 | `backend.py` | the daemon's questions answered |
 | `poke.py`, `process_start.py` | making a daemon look now; which process is the daemon |

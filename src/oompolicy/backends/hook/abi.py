@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from oompolicy.policy.verdict import POINTS, Band, clamp
 
-LAYOUT: Final = 2  # of the maps below, sizes included; another number, another folder of pins
+LAYOUT: Final = 3  # of the maps below, sizes included; another number, another folder of pins
 TICK_NS: Final = 10_000_000  # USER_HZ is 100: what /proc/PID/stat counts starts in
 
 # enum oom_policy_band
@@ -27,6 +27,8 @@ LEVELS: Final = 12  # of memcgs that a task without an entry of its own is looke
 
 RECORDS: Final = 8192  # of the ring, a power of two
 RECORD: Final = struct.Struct("=QQIIIi16sQqqQQ")
+
+BELL_BYTES: Final = 8  # written when an OOM has ended; what they say is of no meaning
 
 NAME_KEY: Final = struct.Struct("=Q")
 NAME_BYTES: Final = 64

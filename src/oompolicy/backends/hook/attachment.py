@@ -28,6 +28,8 @@ from oompolicy.backends.hook.abi import (
     ControlWord,
     Form,
 )
+from oompolicy.backends.hook.bell import SPEC as BELL_SPEC
+from oompolicy.backends.hook.bell import Bell
 from oompolicy.backends.hook.control import SPEC as CONTROL_SPEC
 from oompolicy.backends.hook.control import Control
 from oompolicy.backends.hook.layout import KernelLayout, read_layout
@@ -61,6 +63,7 @@ class Maps:
     names: Map
     policies: ProgramArray
     faults: Map
+    bell: Map
 
     def by_name(self) -> dict[str, Map]:
         """Name -> map."""
@@ -68,7 +71,7 @@ class Maps:
 
     def descriptors(self) -> MapDescriptors:
         """What programs are made with."""
-        named = (self.control, self.generation, self.history, self.policies, self.faults)
+        named = (self.control, self.generation, self.history, self.policies, self.faults, self.bell)
         return MapDescriptors(*(each.fileno() for each in named))
 
 
@@ -80,6 +83,7 @@ class Attachment:
         self.links = links
         self.control = Control(maps.control)
         self.ring = maps.history.mapping(writable=False)
+        self.bell = Bell(maps.bell)
 
     @property
     def next_slot(self) -> int:
@@ -111,6 +115,7 @@ class Attachment:
             link.close()
         self.control.close()
         self.ring.close()
+        self.bell.close()
         for each in self.maps.by_name().values():
             each.close()
 
@@ -125,6 +130,7 @@ def create_maps() -> Maps:
             stack.enter_context(Map.create(_NAMES)),
             stack.enter_context(ProgramArray.create(_POLICIES)),
             stack.enter_context(Map.create(_FAULTS)),
+            stack.enter_context(Map.create(BELL_SPEC)),
         )
         stack.pop_all()
     return maps
@@ -157,7 +163,7 @@ def digest(target: Target) -> str:
     Policies are not part of it: a new daemon puts its own in the place of what it finds.
     """
     layout = read_layout(target.kernel)
-    nowhere = MapDescriptors(0, 0, 0, 0, 0)
+    nowhere = MapDescriptors(0, 0, 0, 0, 0, 0)
     code = b"".join(assemble(make(layout, nowhere)) for make in PROGRAMS.values())
     return hashlib.sha256(f"{LAYOUT} {target.name} {RECORDS}".encode() + code).hexdigest()[:16]
 

@@ -18,6 +18,7 @@ from oompolicy.backends.hook import generation, kernel_log, pins, shadows
 from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entries
 from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
+from oompolicy.backends.hook.bell import Bell
 from oompolicy.backends.hook.news import forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.ruling import Ruling, Wanted, first_of, ruling_for, shadow_for
@@ -83,8 +84,14 @@ class Hook:
         control = self._attachment.control
         control[ControlWord.DAEMON_PID] = os.getpid()
         control[ControlWord.DAEMON_START_TICKS] = start_ticks(os.getpid()) or 0
+        self._attachment.bell.silence()  # before the news are read: what rings from here on is told of later
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
         return (*lines, *about_shadows, *self._open_old(), *self._news(snapshot))
+
+    @property
+    def bell(self) -> Bell | None:
+        """Rings when an OOM has ended."""
+        return None if self._attachment is None else self._attachment.bell
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Find out what the policy goes by; where that is what is published, that is as fresh as this look.

@@ -26,7 +26,7 @@ from oompolicy.compiler.passes import optimized
 from oompolicy.errors import CompileError, OompolicyError
 from oompolicy.policy.api import Policy
 
-_NO_MAPS = MapDescriptors(0, 0, 0, 0, 0)
+_NO_MAPS = MapDescriptors(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final
 
 from oompolicy.backends.hook.abi import (
     BAND_BITS,
+    BELL_BYTES,
     LEVELS,
     NO_ENTRIES,
     RECORD,
@@ -45,6 +46,7 @@ from oompolicy.bpf.opcodes import (
     R1,
     R2,
     R3,
+    R4,
     R6,
     R7,
     R9,
@@ -80,6 +82,7 @@ class MapDescriptors:
     history: int
     programs: int
     faults: int
+    bell: int
 
 
 def note_scope(layout: KernelLayout) -> Iterator[Line]:
@@ -250,6 +253,12 @@ def fill(kind: RecordKind) -> Iterator[Line]:
 def put(field: str, source: Reg, width: Width = U64) -> Store:
     """A field of the record at r9."""
     return Store(width, R9, OFFSETS[field], source)
+
+
+def ring_bell(maps: MapDescriptors) -> Iterator[Line]:
+    """Wake who waits for OOMs to end; [SCOPE] is what is written. A full bell has rung already."""
+    yield from (LoadMap(R1, maps.bell, "bell"), move(R2, R10), add(R2, SCOPE), move(R3, BELL_BYTES), move(R4, 0))
+    yield Call(Helper.RINGBUF_OUTPUT)
 
 
 def written(maps: MapDescriptors) -> Iterator[Line]:

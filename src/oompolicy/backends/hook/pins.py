@@ -126,6 +126,7 @@ def _enter_maps(stack: contextlib.ExitStack, path: Path) -> Maps:
         stack.enter_context(open_pinned(path / "names", Map)),
         stack.enter_context(open_pinned(path / "policies", ProgramArray)),
         stack.enter_context(open_pinned(path / "faults", Map)),
+        stack.enter_context(open_pinned(path / "bell", Map)),
     )
 
 

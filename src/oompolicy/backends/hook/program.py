@@ -25,6 +25,7 @@ from oompolicy.backends.hook.pieces import (
     fill,
     note_scope,
     put,
+    ring_bell,
     ring_slot,
     written,
 )
@@ -69,7 +70,10 @@ def begin(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
 
 
 def end(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
-    """fentry of (oc, found), or fexit of out_of_memory(oc): the second word of the context is found either way."""
+    """fentry of (oc, found), or fexit of out_of_memory(oc): the second word of the context is found either way.
+
+    The kernel has said whom it kills by then.
+    """
     yield from (Load(U64, R7, R1, 0), Load(U64, R8, R1, 8), Alu(AluOp.AND, R8, 1))
     yield from (control_value(maps), Store(U64, R1, 8 * ControlWord.EVENT_UNDERWAY, 0))
     yield from note_scope(layout)
@@ -81,7 +85,7 @@ def end(layout: KernelLayout, maps: MapDescriptors) -> Iterator[Line]:
     yield from (Load(U64, R1, R7, layout.oc_chosen_points), put("second", R1))
     yield from (Load(U64, R1, R7, layout.oc_chosen), put("task", R1), *event_policy(maps, R2), put("policy", R2))
     yield from (Store(U64, R9, OFFSETS["comm"], 0), Store(U64, R9, OFFSETS["comm"] + 8, 0))
-    yield from written(maps)
+    yield from (*written(maps), *ring_bell(maps))
     yield Label("leave")
     yield from (move(R0, 0), Exit())
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from oompolicy.backends.kill.changes import Changes
 from oompolicy.backends.kill.choose import Choice, Target, choose
+from oompolicy.backends.kill.desktop import desktop_sessions
 from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.guard import Guard
-from oompolicy.backends.kill.helper import Helper, desktop_sessions
 from oompolicy.backends.kill.killing import Killing, Tools, command_env
 from oompolicy.backends.kill.other import Ways, begin_other, in_words, why_not
 from oompolicy.backends.kill.pending import Done, Pending, Say, why
@@ -32,6 +32,9 @@ from oompolicy.rules.preference import Preferences
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
 from oompolicy.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from oompolicy.backends.kill.helper import Helper
 
 NOTIFY_WITHIN_MS: Final = 10_000
 # Runners-up that a dry run names.
@@ -83,6 +86,10 @@ class Actions:
         self._ground.start_reaper()
         left = 0 if self._changes is None else self._changes.take_over()
         return (f"{left} files of cgroups are still as an earlier daemon has set them: taken over",) if left else ()
+
+    def make_room(self) -> None:
+        """Let go of the spare descriptors, for a look at the machine; begin() takes them again."""
+        self._ground.spend_spare()
 
     def begin(self, order: Order, snapshot: Snapshot, now_ms: int) -> Pending:
         """Carry out an order on the machine as it is in the snapshot. Raises nothing: trouble is in the outcome."""
@@ -176,7 +183,7 @@ class Actions:
     def _pretended(self, order: Order, choice: Choice, now_ms: int) -> Pending:
         """Say what would be done, and to whom."""
         if not choice.targets:
-            self._say(f"{why(order)}: dry run: nobody in the scope can be killed")
+            self._say(f"{why(order)}: dry run: {choice.nobody}")
             return Done(Outcome(order, at_ms=now_ms, failed="nobody in the scope can be killed"))
         first, others = choice.targets[0], choice.targets[1:]
         steps = [f"run {' '.join(order.rule.pre_kill)}"] if order.rule.pre_kill else []
@@ -201,7 +208,10 @@ class Actions:
             tickets.append(None)
         elif argv == ("desktop",):
             text = ("notify-send", "--app-name=oompolicy", "--urgency=critical", "--", order.rule.name, done)
-            for user, session in desktop_sessions():
+            sessions = desktop_sessions()
+            if not sessions:
+                self._say(f"{why(order)}: notify: nobody who is to be seen from here has a session bus")
+            for user, session in sessions:
                 tickets.append(self._helper.start(text, session, NOTIFY_WITHIN_MS, user))
         else:
             tickets.append(self._helper.start(argv, env, NOTIFY_WITHIN_MS))

@@ -57,6 +57,15 @@ class Choice:
     left_out: tuple[tuple[Task, str], ...] = ()
     faults: tuple[Fault, ...] = ()
 
+    @property
+    def nobody(self) -> str:
+        """Where there is no target: why, in words."""
+        if not self.left_out:
+            return "nobody in the scope can be killed"
+        (task, reason), others = self.left_out[0], len(self.left_out) - 1
+        more = f", and {others} more" if others else ""
+        return f"nobody in the scope can be killed: {task.comm} ({task.process_id}): {reason}{more}"
+
 
 def choose(
     order: Order,

@@ -17,7 +17,8 @@ from oompolicy.backends.kill.reaper import Reaper, Victim
 # ESRCH: the process was reaped. ENODEV: the cgroup was removed (fs/kernfs/dir.c, kernfs_get_active()).
 GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENOTDIR})
 OUT_OF_FDS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-_SPARE_FDS: Final = 4
+# A look at the machine holds up to five at once: a process whose leader has exited (sources/procfs.py).
+_SPARE_FDS: Final = 8
 _CHUNK_BYTES: Final = 1 << 16
 
 

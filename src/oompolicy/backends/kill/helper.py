@@ -19,20 +19,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from oompolicy.backends.kill.desktop import User
 
 _PACKET_BYTES: Final = 1 << 16
 _GONE: Final = "left out: the helper that runs commands has gone"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAME: Final = "oompolicy-run"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """As whom a command runs, where not as the daemon does."""
-
-    uid: int
-    gid: int
 
 
 class Helper:
@@ -117,25 +112,6 @@ class Helper:
             self._socket = None
         self._ended.update(dict.fromkeys(self._running, _GONE))
         self._running.clear()
-
-
-def desktop_sessions(run_user: Path = Path("/run/user")) -> list[tuple[User, dict[str, str]]]:
-    """Who has a session bus, and the environment in which it is found."""
-    found = []
-    try:
-        names = os.listdir(run_user)
-    except OSError:
-        return []
-    for name in sorted(names):
-        bus = run_user / name / "bus"
-        try:
-            owner = bus.lstat()
-        except OSError:
-            continue
-        if name.isdecimal() and owner.st_uid == int(name):
-            env = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={bus}", "XDG_RUNTIME_DIR": str(run_user / name)}
-            found.append((User(owner.st_uid, owner.st_gid), env))
-    return found
 
 
 @dataclass(slots=True)

@@ -63,6 +63,8 @@ class Killing:
         self._until_ms = now_ms
         self._passed = 0
         self._outcome = Outcome(order, failed="nobody in the scope can be killed")
+        if not choice.targets:
+            tools.say(f"{why(order)}: {choice.nobody}")
 
     def fds(self) -> tuple[int, ...]:
         """Readable when a victim or a hook has ended."""

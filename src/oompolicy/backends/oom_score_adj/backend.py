@@ -76,6 +76,7 @@ class OomScoreAdj:
     """
 
     name = "oom_score_adj"
+    bell = None  # without the hook the kernel tells nobody whom it has chosen
 
     def __init__(self, writer: Writer, journal: Journal | None, drift: Drift, within: str | None = None) -> None:
         self.drift = drift
