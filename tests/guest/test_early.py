@@ -47,8 +47,7 @@ def nobody(image: Path) -> Seens:
     return {seen.load: seen for seen in contest(NONE, tuple(LOADS), image)}
 
 
-RULES = {"thrash": "thrashes"}
-EITHER = ("almost-gone", "thrashes")
+RULES = ("almost-gone", "thrashes")  # of examples/early.toml; which one comes first is a matter of disks and processors
 
 
 @pytest.mark.parametrize("load", LOADS)
@@ -57,7 +56,7 @@ def test_the_rule_fires_and_only_the_load_dies(ours: Seens, load: str) -> None:
     print("\n".join(seen.said))
     assert seen.problem == ""
     fired = [line for line in seen.said if "killed" in line and "app-load.scope" in line]
-    assert any(f"rule {name}:" in line for line in fired for name in EITHER)
+    assert any(f"rule {name}:" in line for line in fired for name in RULES)
     assert {comm for comm, _, _ in seen.killed} == {load}
     assert seen.lives == {"database": True, "browser": True, "shell": True, "the watcher": True}
     assert seen.gone_s is not None

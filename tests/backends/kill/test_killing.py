@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -24,8 +25,9 @@ from backends.kill.arena import (
     wait_for,
 )
 from oompolicy.backends.kill import group, killing
+from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.group import Group
-from oompolicy.backends.kill.process import TICK_NS, End, Held, hold, verify
+from oompolicy.backends.kill.process import TICK_NS, End, Facts, Held, facts_of, hold, verify
 from oompolicy.contained_oom.workers import Workers
 from oompolicy.mm.oom import Kernel
 from oompolicy.rules.protect import Protect
@@ -359,9 +361,14 @@ def test_those_that_the_kernel_has_killed_whole_are_not_looked_at_again(
     """Hundreds on their way out need the time on a CPU themselves; that a cgroup is empty is told by one file."""
     if not (v2.memcg.path / "cgroup.kill").exists():
         pytest.skip("this kernel has no cgroup.kill (v5.14)")
-    listed = []
+    listed: list[Path] = []
     listing = Group._listed
-    monkeypatch.setattr(Group, "_listed", lambda self, directory: listed.append(1) or listing(self, directory))
+
+    def counted(self: Group, directory: Path) -> list[int]:
+        listed.append(directory)
+        return listing(self, directory)
+
+    monkeypatch.setattr(Group, "_listed", counted)
     with Script(FORKS_ON, v2.memcg) as script:
         forks_on(v2, script)
         assert v2.kill(rule(Kill.CGROUP)).killed > 10
@@ -373,9 +380,13 @@ def test_who_goes_with_a_cgroup_is_not_read_again_before_all_are_killed(
     v2: Arena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The snapshot tells who may go; a file of /proc for each of a fork bomb's hundreds would take seconds."""
-    read = []
-    reading = group.facts_of
-    monkeypatch.setattr(group, "facts_of", lambda ground, pid: read.append(pid) or reading(ground, pid))
+    read: list[int] = []
+
+    def noted(ground: Ground, pid: int) -> Facts | None:
+        read.append(pid)
+        return facts_of(ground, pid)
+
+    monkeypatch.setattr(group, "facts_of", noted)
     forks = "for _ in range(20):\n    if os.fork() == 0: time.sleep(60)\n"
     with Script(forks + SLEEPS, v2.memcg):
         wait_for(lambda: len(_pids(v2)) == 21)
