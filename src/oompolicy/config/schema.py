@@ -62,10 +62,14 @@ class RuleRow(Struct, frozen=True, forbid_unknown_fields=True):
     policy: str | None = None
     params: dict[str, Parameter] = {}
     action: Action = "kill"
+    among: str | list[str] = []
+    by: str | list[str] = []
+    recursive: bool = False
     amount: str | None = None
     undo_after: str | None = None
     grace: str | None = None
     cooldown: str | None = None
+    anew: bool = True
     budget: BudgetTable | None = None
     pre_kill: list[str] = []
     pre_kill_limit: str | None = None
