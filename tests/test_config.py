@@ -11,7 +11,7 @@ from oompolicy.assign import Assignment
 from oompolicy.config import Config, load_config
 from oompolicy.errors import ConfigError
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "oompolicy.toml"
+EXAMPLES = sorted(Path(__file__).parent.parent.glob("examples/*.toml"))
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +78,11 @@ def test_the_default_file_is_read_where_there_is_one(tmp_path: Path, monkeypatch
     assert load_config().interval_ms == 700
 
 
-def test_the_example_is_valid() -> None:
-    assert load_config(EXAMPLE).assign
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_are_valid(example: Path) -> None:
+    config = load_config(example)
+    assert config.assign
+    assert len(config.rules) >= 2
 
 
 def test_a_policy_file_is_named_from_the_folder_of_the_config(tmp_path: Path) -> None:

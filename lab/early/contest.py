@@ -28,9 +28,7 @@ HERE: Final = Path(__file__).parent
 RULES: Final = HERE.parents[1] / "examples" / "early.toml"
 KERNEL: Final = "6.12"
 MEMORY_MIB, SWAP_MIB, DISK_MIB = 512, 256, 640
-IOPS: Final = (
-    300  # as a small volume of a cloud, or a good disk that turns; without a limit it is the memory of the host
-)
+IOPS: Final = 300  # as a good disk that turns, or a small volume of a cloud, has
 START_S: Final = 30
 TRIAL_S: Final = 60  # beside a load's own limit: starting, stopping, giving memory back
 SCRIPT: Final = """

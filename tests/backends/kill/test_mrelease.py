@@ -6,6 +6,7 @@ Belongs here: a victim that v1's freezer holds. Must not know: victims that end 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,3 +67,21 @@ def test_without_the_reaper_it_is_given_up(arena: Arena, freezer: Path) -> None:
     wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n")
     assert arena.kill(rule()).failed == "no memory came back, and nobody else can be killed"
     assert not victim.was_killed()
+
+
+def test_of_many_by_their_pids_the_living_keep_theirs(arena: Arena, freezer: Path) -> None:
+    """As when a whole cgroup has been killed: a pid that is somebody else's by now, or nobody's, does no harm."""
+    victims = [arena.workers.start(f"stuck{number}", arena.memcg, 16) for number in range(2)]
+    other = arena.workers.start("other", arena.memcg, 16)
+    for victim in victims:
+        (freezer / "cgroup.procs").write_text(str(victim.pid))
+    (freezer / "freezer.state").write_text("FROZEN")
+    wait_for(lambda: (freezer / "freezer.state").read_text() == "FROZEN\n")
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    before_bytes = arena.ground.usage_bytes(arena.scope) or 0
+    arena.ground.start_reaper()
+    arena.ground.reap_all([other.pid, (1 << 22) - 1, *(victim.pid for victim in victims)])
+    wait_for(lambda: before_bytes - (arena.ground.usage_bytes(arena.scope) or 0) >= 28 * MIB)
+    assert before_bytes - (arena.ground.usage_bytes(arena.scope) or 0) < 40 * MIB
+    assert not other.was_killed()

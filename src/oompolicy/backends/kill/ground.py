@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +61,11 @@ class Ground:
         """Take the memory of one that has been sent SIGKILL, without waiting for it."""
         if self.reaper is not None:
             self.reaper.take(victim)
+
+    def reap_all(self, pids: Iterable[int]) -> None:
+        """The same of many, by their pids."""
+        if self.reaper is not None:
+            self.reaper.take_all(pids)
 
     def close(self) -> None:
         """Let go of everything."""

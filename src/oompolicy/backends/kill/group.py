@@ -21,10 +21,11 @@ AsSeen = Callable[[int, str], tuple[str, bool] | None]
 
 
 class Members(NamedTuple):
-    """Who may be signalled, in words, and how many may not."""
+    """Who may be signalled, in words, and how many may not; pids: of all that were listed."""
 
     names: list[str]
     barred: int
+    pids: list[int]
 
 
 class Group:
@@ -70,7 +71,8 @@ class Group:
     def members(self, as_seen: AsSeen | None = None) -> Members:
         """Who is in it and below it, but for those that have ended; as_seen knows some without a look at them."""
         names, barred = [], 0
-        for pid in self._listed(self._directory):
+        pids = self._listed(self._directory)
+        for pid in pids:
             known = None if as_seen is None else as_seen(pid, self.path)
             if known is not None:
                 names += [known[0]] if known[1] else []
@@ -83,7 +85,7 @@ class Group:
                 names.append(f"{facts.comm} ({pid})")
             else:
                 barred += 1
-        return Members(names, barred)
+        return Members(names, barred, pids)
 
     def signal_each(self, number: int, until_empty: bool = False) -> tuple[list[str], set[End]]:
         """Signal each process; until_empty: list them anew until nobody new is there. Their names, and what failed."""

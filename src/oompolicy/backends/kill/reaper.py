@@ -16,6 +16,7 @@ import ctypes
 import os
 import platform
 import threading
+from collections.abc import Iterable
 from queue import SimpleQueue
 from typing import Final, Protocol
 
@@ -39,7 +40,7 @@ class Reaper:
     """One thread. Raises RuntimeError where none can be started: then victims free their memory by ending."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[tuple[Victim, int] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Victim | None, int] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="oompolicy-reaper", daemon=True)
         self._thread.start()
 
@@ -48,6 +49,14 @@ class Reaper:
         with contextlib.suppress(OSError):  # no descriptors left: it ends without us
             self._queue.put((victim, os.dup(victim.fd)))
 
+    def take_all(self, pids: Iterable[int]) -> None:
+        """Take the memory of all these, as far as they are still there, one after the other.
+
+        Of a pid that is another process's by now nothing is taken: the kernel refuses one that is not dying (EINVAL).
+        """
+        for pid in pids:
+            self._queue.put((None, pid))
+
     def close(self, timeout_s: float = 1.0) -> None:
         """No more; one that hangs is left behind."""
         self._queue.put(None)
@@ -55,7 +64,17 @@ class Reaper:
 
     def _work(self) -> None:
         while (one := self._queue.get()) is not None:
-            victim, fd = one
-            if _IS_NUMBER_KNOWN and _syscall(_PROCESS_MRELEASE, fd, 0) == 0:
+            victim, number = one
+            if victim is None:
+                with contextlib.suppress(OSError):
+                    _release(os.pidfd_open(number))
+            elif _release(number):
                 victim.is_reaped = True
-            os.close(fd)
+
+
+def _release(fd: int) -> bool:
+    """Take the memory of the process that the descriptor is of, and close it."""
+    try:
+        return _IS_NUMBER_KNOWN and _syscall(_PROCESS_MRELEASE, fd, 0) == 0
+    finally:
+        os.close(fd)
