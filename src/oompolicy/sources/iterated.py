@@ -20,7 +20,7 @@ from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.cgroupfs import Memcgs, read_memcgs
 from oompolicy.sources.live import TICK_NS, Homes, Instant, Seen, joined, live_snapshot
 from oompolicy.sources.machine import read_machine
-from oompolicy.sources.procfs import PF_EXITING, PF_KTHREAD
+from oompolicy.sources.procfs import PF_EXITING, PF_KTHREAD, Reading, capture_task, read_task
 from oompolicy.sources.task_iterator import Record, TaskIterator, records
 from oompolicy.sources.task_iterator.record import DUMPS_CORE, HAS_MM, IN_VFORK, IS_OOM_VICTIM, OOM_SKIP
 
@@ -48,12 +48,21 @@ class IteratedMachine:
             return live_snapshot()
         memcgs = Memcgs() if hierarchy is None else read_memcgs(hierarchy, machine.page_size, machine.swappiness)
         homes = Homes(hierarchy, memcgs)
-        tasks = tuple(_tasks(found, memcgs, homes, machine.page_size))
+        tasks = (*_init(found, homes, machine.page_size), *_tasks(found, memcgs, homes, machine.page_size))
         return joined(Seen(PROC, machine, hierarchy, memcgs, now), tasks)
 
     def close(self) -> None:
         """Let go of the iterator."""
         self._iterator.close()
+
+
+def _init(found: list[Record], homes: Homes, page_size: int) -> Iterator[Task]:
+    """init, where a sandbox hides it from BPF: it is who orphans are given to, and nothing else here."""
+    if any(record.tgid == 1 for record in found):
+        return
+    captured = capture_task(PROC, 1)
+    if captured is not None:
+        yield read_task(captured, Reading(page_size, TICK_NS, homes.memcg_of))
 
 
 def _tasks(found: list[Record], memcgs: Memcgs, homes: Homes, page_size: int) -> Iterator[Task]:

@@ -96,6 +96,20 @@ def capture_tasks(proc: Path) -> Capture:
     return capture
 
 
+def capture_task(proc: Path, pid: int) -> CapturedTask | None:
+    """The files of one process; None where it is gone, or may not be read."""
+    try:
+        proc_fd = os.open(proc, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        return _capture_task(proc_fd, str(pid))
+    except OSError:
+        return None
+    finally:
+        os.close(proc_fd)
+
+
 def _capture_task(proc_fd: int, name: str) -> CapturedTask:
     """Read one process; every file through the same directory, so that they are of one process.
 
