@@ -56,6 +56,7 @@ def kill() -> list[str]:
             worker = too_big(arena)
             daemon.until_said("killed")
             until(worker.was_killed)
+            time.sleep(1)  # what the reaper's thread does comes after
         calls = (folder / "calls").read_text().splitlines()
         assert f"pidfd_open({worker.pid}, 0)" in "\n".join(calls), "the trace has not seen the kill"
         return calls

@@ -302,6 +302,19 @@ def test_a_whole_cgroup_goes_with_those_below_it_and_its_neighbour_stays(arena: 
         assert not bystander.was_killed()
 
 
+def test_the_worst_of_the_cgroups_compared_goes_whole(arena: Arena) -> None:
+    """Though the largest process is in another one."""
+    small, large = arena.memcg.child("small"), arena.memcg.child("large")
+    arena.compared = ((f"{arena.scope}/large", (1.0,)), (f"{arena.scope}/small", (2.0,)))
+    with Workers() as workers:
+        doomed = [workers.start("first", small, 2), workers.start("second", small, 2)]
+        bystander = workers.start("bystander", large, 12)
+        outcome = arena.kill(rule(Kill.CGROUP, among=(f"{arena.scope}/*",), by=("cgroup.swap_mib",)))
+        assert outcome.killed == 2
+        wait_for(lambda: all(worker.was_killed() for worker in doomed))
+        assert not bystander.was_killed()
+
+
 def test_a_cgroup_in_which_somebody_must_stay_is_killed_one_by_one(arena: Arena) -> None:
     big = arena.workers.start("big", arena.memcg, 4)
     small = arena.workers.start("small", arena.memcg, 1)

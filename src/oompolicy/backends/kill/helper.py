@@ -154,6 +154,7 @@ def _be_killable() -> None:
 def _serve(theirs: socket.socket) -> None:
     running: list[_Running] = []
     left: set[int] = set()  # ended after their limit, and to be reaped
+    packet = bytearray(_PACKET_BYTES)  # had now: when it is needed there may be no memory for one
     while True:
         left = {pid for pid in left if not _is_reaped(pid)}
         poll = select.poll()
@@ -166,12 +167,12 @@ def _serve(theirs: socket.socket) -> None:
         running = [one for one in running if one not in over]
         left |= {one.pid for one in over}
         if theirs.fileno() in ready:
-            packet = theirs.recv(_PACKET_BYTES)
-            if not packet:
+            size = theirs.recv_into(packet)
+            if size == 0:
                 for one in running:
                     _end(one)
                 return
-            started = _start(theirs, json.loads(packet))
+            started = _start(theirs, json.loads(packet[:size]))
             running += [] if started is None else [started]
 
 
