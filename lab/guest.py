@@ -42,7 +42,11 @@ class Ended(Enum):
 
 @dataclass(frozen=True)
 class Machine:
-    """The emulated machine; `append` goes to the kernel's command line, swap_mib > 0 gives it a swap disk."""
+    """The emulated machine; `append` goes to the kernel's command line, swap_mib > 0 gives it a swap disk.
+
+    disk is the image of an ext4 file system, mounted on /disk; what is written to it is lost. disk_iops: how many
+    operations a second that disk, and the swap disk, can do at most; 0: as many as they can.
+    """
 
     memory_mib: int = 512
     swap_mib: int = 0
@@ -50,6 +54,8 @@ class Machine:
     numa_nodes: int = 1
     append: str = ""
     accelerator: str = "tcg,thread=multi"  # software emulation: a KVM may be present and useless
+    disk: Path | None = None
+    disk_iops: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,18 +141,27 @@ def qemu_command(machine: Machine, vmlinuz: Path, work: Path) -> list[str]:
     for name in PORTS:
         command += ["-serial", f"file:{work / name}"]
     append = f"console=ttyS0 panic=-1 quiet log_buf_len=4M rootfstype=ramfs {machine.append}"
-    if machine.swap_mib:  # NVMe is the disk that Debian's cloud kernels have built in
+    if machine.swap_mib:  # NVMe and ext4 are what Debian's cloud kernels have built in
         (work / "swap").touch()
         os.truncate(work / "swap", machine.swap_mib << 20)
-        command += ["-drive", f"if=none,id=swap,file={work / 'swap'},format=raw"]
-        command += ["-device", "nvme,serial=swap,drive=swap"]
+        command += nvme("swap", work / "swap", machine.disk_iops)
         append += " lab_swap=1"
+    if machine.disk is not None:
+        command += nvme("disk", machine.disk, machine.disk_iops, ",snapshot=on")
+        append += " lab_disk=1"
     if machine.numa_nodes > 1:
         node_mib = machine.memory_mib // machine.numa_nodes
         for node in range(machine.numa_nodes):
             command += ["-object", f"memory-backend-ram,id=m{node},size={node_mib}M"]
             command += ["-numa", f"node,nodeid={node},memdev=m{node}"]
     return [*command, "-kernel", str(vmlinuz), "-initrd", str(work / "initramfs"), "-append", append]
+
+
+def nvme(name: str, image: Path, iops: int, more: str = "") -> list[str]:
+    """A disk by its serial number."""
+    if iops:
+        more += f",throttling.iops-total={iops}"
+    return ["-drive", f"if=none,id={name},file={image},format=raw{more}", "-device", f"nvme,serial={name},drive={name}"]
 
 
 def run_qemu(command: list[str], time_limit_s: float) -> bool:

@@ -15,10 +15,19 @@ for port in 1 2 3; do stty -F /dev/ttyS$port raw -echo; done
 echo +memory > /sys/fs/cgroup/cgroup.subtree_control
 
 # Words of the command line that the kernel does not know become variables of this shell.
-if [ -n "$lab_swap" ]; then
+# The path of the disk with a serial number, once it is there.
+disk() {
     tries=0
-    until [ -b /dev/nvme0n1 ] || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-    mkswap /dev/nvme0n1 > /dev/null && swapon /dev/nvme0n1
+    until found=$(grep -lsw "$1" /sys/block/nvme*/device/serial) || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+    echo "$found" | sed 's|/sys/block/\([^/]*\)/.*|/dev/\1|'
+}
+
+if [ -n "$lab_swap" ]; then
+    disk swap > /run/swap
+    mkswap "$(cat /run/swap)" > /dev/null && swapon "$(cat /run/swap)"
+fi
+if [ -n "$lab_disk" ]; then
+    mkdir /disk && mount -t ext4 -o noatime "$(disk disk)" /disk
 fi
 
 export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8

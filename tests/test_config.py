@@ -104,7 +104,7 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
             ":1",
             "unknown key zzz",
             "there are backend, policy, params, interval_ms, drift, scope, state_dir, ttl_ms, "
-            "reload_on_change, assign, rule, budget, protect",
+            "reload_on_change, assign, scorers, rule, budget, protect",
         ),
         (
             '[[assign]]\nvalue = 1\n[[assign]]\nvalue = 2\ncgruop = "/x"',

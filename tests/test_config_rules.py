@@ -41,8 +41,12 @@ def test_every_key_of_a_rule(tmp_path: Path) -> None:
         policy = "mine.py:late"
         params = {{ LIMIT = 7, UIDS = [0, 33] }}
         action = "kill_cgroup"
+        among = ["/batch.slice/**", "/user.slice/*/x/"]
+        by = ["cgroup.swap_mib", "cgroup.current_mib"]
+        recursive = true
         grace = "1min 30s"
         cooldown = "15s"
+        anew = false
         budget = {{ kills = 3, per = "10min" }}
         pre_kill = ["/usr/bin/dump", "--short"]
         pre_kill_limit = "500ms"
@@ -79,8 +83,12 @@ def test_every_key_of_a_rule(tmp_path: Path) -> None:
             f"{tmp_path}/mine.py:late",
             (("LIMIT", 7), ("UIDS", (0, 33))),
             Kill.CGROUP,
+            ("/batch.slice/**", "/user.slice/*/x"),
+            ("cgroup.swap_mib", "cgroup.current_mib"),
+            True,
             grace_ms=90_000,
             cooldown_ms=15_000,
+            must_last_anew=False,
             budget=Budget(3, 600_000),
             pre_kill=("/usr/bin/dump", "--short"),
             pre_kill_limit_ms=500,
@@ -103,6 +111,16 @@ def test_every_key_of_a_rule(tmp_path: Path) -> None:
 
 def test_a_rule_s_defaults_are_the_dataclass_s(tmp_path: Path) -> None:
     assert loaded(tmp_path, f'[[rule]]\nname = "low"\n{LOW}').rules == (Rule("low", "mem_available_percent < 5"),)
+
+
+def test_cgroups_are_compared_by_their_size_where_nothing_is_said(tmp_path: Path) -> None:
+    (rule,) = loaded(tmp_path, f'[[rule]]\nname = "low"\n{LOW}\naction = "kill_cgroup"\namong = "/a/*"').rules
+    assert (rule.among, rule.by) == (("/a/*",), ("cgroup.current_mib",))
+
+
+def test_other_cgroups_may_be_asked_about_whatever_the_scope(tmp_path: Path) -> None:
+    (rule,) = loaded(tmp_path, """[[rule]]\nname = "low"\nwhen = 'of("/a", cgroup.swap_mib > 3)'""").rules
+    assert rule.scope == ("/",)
 
 
 def test_a_function_is_named_from_the_folder_of_its_file(tmp_path: Path) -> None:
@@ -147,7 +165,14 @@ def test_a_function_is_named_from_the_folder_of_its_file(tmp_path: Path) -> None
         (f"{LOW}\nscope = []", ":4", "there is no scope", 'write "/" for the machine, or patterns of cgroups'),
         ('when = "cgroup.current_mib > 3"', ":3",
          "cgroup.current_mib is of a cgroup, and the rule's scope is the machine",
-         'add scope = "/some.slice", or use a field of the machine'),
+         'add scope = "/some.slice", write of("/some.slice", …), or use a field of the machine'),
+        (f'{LOW}\namong = "/a/*"', ":4", 'among has no meaning for action "kill"', 'it is for "kill_cgroup"'),
+        (f'{LOW}\naction = "kill_cgroup"\nby = "cgroup.swap_mib"', ":5", "by has no meaning without among",
+         'add among = "/some.slice/*"'),
+        (f'{LOW}\naction = "kill_cgroup"\namong = "/"', ":5", "the root is not killed whole",
+         'write "/*" for what is in it'),
+        (f'{LOW}\naction = "kill_cgroup"\namong = "/a/*"\nby = ["cgroup.swap_mib", "cgroup.swap"]', ":6:27",
+         "there is no field cgroup.swap", "did you mean cgroup.swap_mib?"),
         ("", ":1", "rule low has neither when nor python", 'add when = "…", or python = "FILE.py:NAME"'),
         (f'{LOW}\npython = "a.py"', ":1", "rule low has both when and python",
          'add when = "…", or python = "FILE.py:NAME"'),

@@ -10,13 +10,13 @@ from oompolicy.policy import (
     Memcg,
     OomControl,
     Policy,
-    Scene,
     Task,
     Verdict,
     policy,
     policy_function,
 )
 from oompolicy.rules.python_rule import Now, PythonRule, rule
+from oompolicy.scoring import Scene, Scorer, scorer
 
 __all__ = [
     "DEFER",
@@ -28,10 +28,12 @@ __all__ = [
     "Policy",
     "PythonRule",
     "Scene",
+    "Scorer",
     "Task",
     "Verdict",
     "policy",
     "policy_function",
     "rule",
+    "scorer",
 ]
 __version__ = "0.1.0"

@@ -188,7 +188,7 @@ def _news(before: Iterable[Standing] | None, now: tuple[Standing, ...]) -> list[
     """Lines for the scopes that went from whole to not, or back; at first for all that are not whole."""
     was_whole = {standing.scope: standing.is_whole for standing in before or ()}
     lines = [standing.in_words for standing in now if standing.is_whole != was_whole.get(standing.scope, True)]
-    if before is None:
+    if before is None and now:
         whole = sum(standing.is_whole for standing in now)
         lines.insert(0, f"the whole order holds in {whole} of {len(now)} scopes")
     return lines

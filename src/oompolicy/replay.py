@@ -15,7 +15,7 @@ from oompolicy.mm.oom_kill import oom_badness
 from oompolicy.mm.sched import Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Decision, Fault, decide
-from oompolicy.policy.scoring import Scoring
+from oompolicy.scoring import Scoring, scorers_of
 from oompolicy.sources.oom_report.report import Kill, OomReport
 from oompolicy.sources.oom_report.scene import Scene, to_scene
 
@@ -120,12 +120,14 @@ def replay(
 
 
 def _policy_choice(scene: Scene, policy: Policy, table: Sequence[Assignment], limit: CallLimit) -> Choice:
-    scored = Scoring(policy, limit).scored(assigned(scene.snapshot, table))
-    most = None if scene.most is None else Scoring(policy, limit).scored(assigned(scene.most, table)).snapshot
+    scored = Scoring(scorers_of(policy), limit).scored(assigned(scene.snapshot, table))
+    most = None
+    if scene.most is not None:
+        most = Scoring(scorers_of(policy), limit).scored(assigned(scene.most, table)).snapshot
     valued = replace(scene, snapshot=scored.snapshot, most=most)
     decision = decide(valued.oom_control(), policy, None, limit)
-    if scored.fault is not None:
-        decision = replace(decision, faults=(scored.fault, *decision.faults))
+    faults = tuple(fault.of_policy for fault in scored.faults)
+    decision = replace(decision, faults=(*faults, *decision.faults))
     if scene.undecidable:
         return Choice(None, scene.undecidable, decision.faults)
     return _choice(valued, decision, policy, table, limit)

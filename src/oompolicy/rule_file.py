@@ -12,6 +12,7 @@ from oompolicy.policy_limit import call_limit
 from oompolicy.python_file import Words, defined_in_file
 from oompolicy.rules.judge import Armed, armed
 from oompolicy.rules.python_rule import PythonRule
+from oompolicy.rules.ranking import ranking_of
 from oompolicy.rules.rule import Rule
 
 _WORDS: Final = Words("rule", "rules", "mark a function (now) with @rule")
@@ -22,7 +23,9 @@ def armed_rules(rules: Iterable[Rule]) -> tuple[Armed, ...]:
 
     Raises ConfigError where a condition is wrong, PolicyError where a file does not run or has no such function.
     """
-    return tuple(armed(rule) if rule.python is None else Armed(rule, load_rule(rule.python)) for rule in rules)
+    return tuple(
+        armed(rule) if rule.python is None else Armed(rule, load_rule(rule.python), ranking_of(rule)) for rule in rules
+    )
 
 
 def load_rule(name: str) -> PythonRule:

@@ -12,6 +12,8 @@ from importing.loaded import FIXTURES
 from oompolicy.config import load_config
 from oompolicy.errors import OompolicyError
 from oompolicy.importing.imported import Imported, PolicyFile
+from oompolicy.rule_file import armed_rules
+from oompolicy.rules.rule import Kill
 
 from conftest import Run
 
@@ -19,10 +21,10 @@ from conftest import Run
 @pytest.mark.parametrize(
     ("file", "tool", "rules"),
     [
-        ("oomd.json", "oomd", 7),
+        ("oomd.json", "oomd", 6),
         ("earlyoom.default", "earlyoom", 2),
         ("nohang.conf", "nohang", 2),
-        ("nohang-desktop.conf", "nohang", 4),
+        ("nohang-desktop.conf", "nohang", 5),
     ],
 )
 def test_the_tool_is_recognised_by_content(run_command: Run, file: str, tool: str, rules: int) -> None:
@@ -50,10 +52,35 @@ def test_written_with_its_policy_beside_it(run_command: Run, trusted_folder: Pat
     assert done.status == 0, done.err
     assert sorted(path.name for path in (trusted_folder / "new").iterdir()) == ["nohang.py", "oompolicy.toml"]
     config = load_config(trusted_folder / "new" / "oompolicy.toml")
-    assert {rule.policy for rule in config.rules} == {str(trusted_folder / "new" / "nohang.py")}
+    kills = [rule for rule in config.rules if rule.action is Kill.PROCESS]
+    assert {rule.policy for rule in kills} == {str(trusted_folder / "new" / "nohang.py")}
+    assert len(kills) == 4
     assert "WHY NOT, OR NOT QUITE" in done.out
     checked = run_command("check", trusted_folder / "new" / "nohang.py")
     assert checked.status == 0, checked.err
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/oomd/oomd.json",
+        "/etc/default/earlyoom",
+        "/etc/nohang/nohang.conf",
+        "/etc/nohang/nohang-desktop.conf",
+        "/usr/lib/systemd/oomd.conf.d",
+    ],
+)
+def test_what_a_package_has_installed_comes_out_as_a_configuration_that_loads(
+    run_command: Run, path: str, trusted_folder: Path
+) -> None:
+    if not Path(path).exists():
+        pytest.skip(f"{path} is not there: its package is not installed")
+    # Of systemd all files together say who is watched.
+    done = run_command("import", "/usr/lib/systemd" if "systemd" in path else path, "-o", trusted_folder / "new")
+    assert done.status == 0, done.err
+    config = load_config(trusted_folder / "new" / "oompolicy.toml")
+    assert armed_rules(config.rules)
+    assert not any(rule.is_dry_run for rule in config.rules)
 
 
 def test_what_is_there_stays_unless_forced(run_command: Run, tmp_path: Path) -> None:
@@ -78,7 +105,7 @@ def test_a_folder_of_systemd(run_command: Run, tmp_path: Path) -> None:
     (units / "wants.conf").mkdir()
     done = run_command("import", tmp_path / "systemd")
     assert done.status == 0, done.err
-    assert 'scope = "/batch.slice"' in done.out
+    assert 'among = ["/batch.slice", "/batch.slice/**"]' in done.out
     assert f"{units}/batch.slice.d/oom.conf:2:" in done.out
 
 

@@ -87,3 +87,26 @@ def test_doctor_without_root(run_command: Run) -> None:
     assert done.status == 0
     assert found["root"]["ok"] == "no"
     assert found["backend"]["found"] == "dry_run"
+
+
+@pytest.mark.root
+def test_what_a_configuration_says_of_values_is_shown_with_its_scorers(
+    run_command: Run, cgroup: str, trusted_folder: Path
+) -> None:
+    config, scorer = trusted_folder / "oompolicy.toml", trusted_folder / "mine.py"
+    table = f'scorers = ["mine.py"]\n[[assign]]\ncgroup = "{cgroup}"\nvalue = 5\n'
+    config.write_text(table)
+    scorer.write_text(
+        "from oompolicy import *\n@scorer\ndef twice(scene):\n"
+        "    return {memcg: memcg.value * 2 for memcg in scene.memcgs if memcg.value == 5}\n"
+    )
+    shown = run_command("get", cgroup, "--json", "--config", config)
+    assert json.loads(shown.out.splitlines()[0])["own"] == 10
+    scorer.write_text(scorer.read_text().replace("* 2", "// 0"))
+    refused = run_command("get", cgroup, "--config", config)
+    assert refused.status == 1
+    assert f"{scorer}:4" in refused.err
+    assert "scorer twice: ZeroDivisionError" in refused.err
+    config.write_text('scorers = ["mine"]\n')
+    refused = run_command("get", cgroup, "--config", config)
+    assert f"{config}:1: scorers: 'mine' is no file" in refused.err

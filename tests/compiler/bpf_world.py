@@ -15,13 +15,16 @@ from typing import Final, Self
 from bpf.by_hand import load
 from compiler.made_up_worlds import OBJECTS, OC, PATHS, TASKS, MadeUpWorld, objects_of
 from oompolicy.bpf.assembly import Label, Line
+from oompolicy.bpf.errors import VerifierError
 from oompolicy.bpf.instructions import Alu, Call, Exit, Jump, Load, LoadMap, LoadMapValue, Store, add, move
 from oompolicy.bpf.maps import Map, MapSpec, u32
 from oompolicy.bpf.opcodes import R0, R1, R2, R3, R4, R5, R6, R7, R10, AluOp, JumpOp, Width
 from oompolicy.bpf.programs import Program
 from oompolicy.bpf.uapi import Helper, MapType
+from oompolicy.compiler import ir
 from oompolicy.compiler.arithmetic import COMM_WORDS, comm_word
-from oompolicy.compiler.emit import ANSWER, FAULT, Emitted
+from oompolicy.compiler.emit import ANSWER, FAULT, Emitted, emit
+from oompolicy.compiler.emit.reader import FieldReader
 from oompolicy.compiler.interp import Answer, Failure
 from oompolicy.compiler.ir import BandNumber
 from oompolicy.compiler.subset import FIELDS
@@ -136,3 +139,14 @@ def caller(emitted: Emitted) -> list[Line]:
 def loaded(emitted: Emitted) -> Program:
     """The body in a program of the kernel. Raises VerifierError."""
     return load(caller(emitted), "policy")
+
+
+def loaded_somehow(program: ir.Program, reader: FieldReader, forgets: bool = False) -> tuple[Emitted, Program]:
+    """As the hook does: where the ways are too many for the verifier, so that it forgets. Raises VerifierError."""
+    emitted = emit(program, reader, FRAME_TOP, forgets=forgets)
+    try:
+        return emitted, loaded(emitted)
+    except VerifierError as error:
+        if forgets or not error.has_too_many_ways:
+            raise
+    return loaded_somehow(program, reader, forgets=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from compiler.bpf_world import FRAME_TOP, MapReader, Worlds, loaded
+from compiler.bpf_world import MapReader, Worlds, loaded_somehow
 from compiler.made_up_worlds import OC, TASKS, made_up_world
 from compiler.random_source import random_policy
 from compiler.views import python_says
 from oompolicy.bpf.errors import VerifierError
 from oompolicy.compiler.checked import checked
-from oompolicy.compiler.emit import LimitError, emit
+from oompolicy.compiler.emit import LimitError
 from oompolicy.compiler.examples import policy_of
 from oompolicy.compiler.frontend import compile_to_ir
 from oompolicy.compiler.interp import Answer, Failure, run
@@ -43,11 +43,9 @@ def _one_policy(worlds: Worlds, dice: random.Random, what: str, ends: Counter[st
     program = compile_to_ir(policy)
     better = optimized(program)
     try:
-        emitted = emit(better, MapReader(worlds, dice), FRAME_TOP)
+        emitted, kernel = loaded_somehow(better, MapReader(worlds, dice))
     except LimitError as error:
         raise AssertionError(f"{what}\n{error}") from None
-    try:
-        kernel = loaded(emitted)
     except VerifierError as error:
         raise AssertionError(f"{what}: refused\n{better}\n{error}") from None
     in_python = checked(policy)

@@ -11,11 +11,10 @@ from collections import Counter
 
 import pytest
 
-from compiler.bpf_world import FRAME_TOP, MapReader, Worlds, loaded
+from compiler.bpf_world import MapReader, Worlds, loaded_somehow
 from compiler.made_up_worlds import OC, TASKS, made_up_world
 from compiler.random_ir import random_program
 from oompolicy.bpf.errors import VerifierError
-from oompolicy.compiler.emit import emit
 from oompolicy.compiler.interp import Answer, run
 from oompolicy.compiler.ir import Program
 from oompolicy.compiler.passes import PASSES, optimized
@@ -47,11 +46,11 @@ def _one_program(worlds: Worlds, dice: random.Random, what: str, ends: Counter[s
         _well_formed(better, f"{what}, after {name}, from\n{program}")
     better = optimized(program)
     _well_formed(better, f"{what}, from\n{program}")
-    emitted = emit(program if dice.random() < 0.3 else better, MapReader(worlds, dice), FRAME_TOP)
+    chosen = program if dice.random() < 0.3 else better
     try:
-        kernel = loaded(emitted)
+        emitted, kernel = loaded_somehow(chosen, MapReader(worlds, dice), forgets=dice.random() < 0.2)
     except VerifierError as error:
-        pytest.fail(f"{what}: refused\n{emitted.program}\n{error}")
+        pytest.fail(f"{what}: refused\n{chosen}\n{error}")
     with kernel:
         for index in dice.sample(range(WORLDS), WORLDS_PER_PROGRAM):
             world = worlds.worlds[index]

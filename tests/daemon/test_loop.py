@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from oompolicy import DEFER, OomControl, Task, Verdict
+from oompolicy import DEFER, OomControl, Scene, Task, Verdict, scorer
 from oompolicy.assign import Assignment
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.daemon import Daemon, Orders
+from oompolicy.daemon.stalls import Stalls
+from oompolicy.daemon.upkeep import NEWS, Upkeep
 from oompolicy.engine import Enforced, Looked, Standing
-from oompolicy.errors import ConfigError, SourceError
+from oompolicy.errors import BackendError, ConfigError, SourceError
 from oompolicy.policy.api import Policy, policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.scoring import PastKill
 from oompolicy.snapshot import Snapshot
+from oompolicy.values import OfProcess, ValueOrder
+from oompolicy.values.given import GivenValue
 
 from worlds import machine, memcg, task
 
@@ -73,6 +82,9 @@ class Notebook:
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         self.asked.append("start")
         return ("something was left",)
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        return ()
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         self.asked.append("look")
@@ -240,3 +252,76 @@ def test_names_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) 
 
     run(Rude())
     assert "oompolicy: \\x1b[2J\\n\\udcff\n" in capsys.readouterr().err
+
+
+def test_stalls_have_scorers_asked_and_nobody_else(tmp_path: Path) -> None:
+    """The CPU's pressure is the one that is safe to make: more busy processes than CPUs."""
+    if not Path("/proc/pressure/cpu").exists():
+        pytest.skip("this kernel has no PSI")
+    poll, stalls = select.poll(), Stalls()
+    if not stalls.open(poll, Path("/proc/pressure/cpu")):
+        pytest.skip("no triggers here")
+    busy = [
+        subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range((os.cpu_count() or 1) * 2)
+    ]
+    try:
+        told = poll.poll(10_000)
+        assert [stalls.owns(fd) for fd, _ in told] == [True]
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    stalls.close()
+    stalls.close()
+    assert poll.poll(0) == []
+    assert not stalls.open(poll, tmp_path / "memory")
+
+
+def test_what_happens_brings_a_look_on_and_looks_rest_in_between() -> None:
+    asked: list[int] = []
+
+    @scorer
+    def counts(scene: Scene) -> dict[Task, int]:
+        asked.append(scene.at_ms)
+        return {}
+
+    orders = replace(ORDERS, interval_ms=60_000)
+    values = ValueOrder(replace(orders, scorers=(counts,)).of_values)
+    upkeep = Upkeep(Notebook(nothing, nothing, nothing), world, orders, values)
+    upkeep.look(1_000)
+    assert upkeep.due_ms == 61_000
+    upkeep.told(1_100)
+    assert upkeep.due_ms == 1_000 + NEWS.rest_ms
+    upkeep.hurry(1_100)
+    assert upkeep.due_ms == 1_100
+    upkeep.look(1_100)
+    assert len(asked) == 2
+    alone = Upkeep(Notebook(nothing), world, orders, ValueOrder(orders.of_values))
+    alone.look(1_000)
+    alone.told(1_100)
+    assert alone.due_ms == 61_000  # there is no scorer to ask
+
+
+def test_a_value_whose_time_is_over_is_a_reason_to_look_once() -> None:
+    def unreadable() -> Snapshot:
+        raise SourceError("/proc", "cannot be read")
+
+    values = ValueOrder(ORDERS.of_values)
+    values.given.give(OfProcess(1, 1), GivenValue(5, until_ms=3_000))
+    upkeep = Upkeep(Notebook(), unreadable, replace(ORDERS, interval_ms=60_000), values)
+    upkeep.look(1_000)
+    assert upkeep.due_ms == 3_000
+    upkeep.look(3_000)
+    assert upkeep.due_ms == 63_000
+
+
+def test_a_look_that_comes_to_nothing_says_so_to_who_asked_for_it() -> None:
+    def trouble() -> None:
+        raise SourceError("/proc", "cannot be read")
+
+    daemon = Daemon(Notebook(trouble, nothing), world, ORDERS, lambda: ORDERS)
+    with pytest.raises(BackendError, match="look: /proc: cannot be read"):
+        daemon.look_now()
+    daemon.look_now()
+    with pytest.raises(BackendError, match="there are rules alone"):
+        Daemon(None, world, ORDERS, lambda: ORDERS).look_now()

@@ -15,7 +15,7 @@ from oompolicy.errors import BackendError, SourceError
 from oompolicy.rules.judge import armed
 from oompolicy.rules.pace import CLOSE_MS
 from oompolicy.rules.readings import CgroupReading, MachineReading, Pressure, Readings, Stall
-from oompolicy.rules.rule import Order, Outcome, Rule
+from oompolicy.rules.rule import Kill, Order, Outcome, Rule
 from oompolicy.rules.watch import EventsWatch, PsiWatch
 
 GIB = 1 << 30
@@ -238,6 +238,16 @@ def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
     watch.woken(1, select.POLLIN, world.now_ms)
     world.run(watch, 3000)
     assert world.followed == set()
+
+
+def test_cgroups_that_a_condition_asks_about_or_a_rule_compares_are_read_too() -> None:
+    world = World()
+    world.paths, world.generation = {"/", "/a", "/b", "/b/c", "/d"}, 1
+    condition = 'of("/a", cgroup.current_mib > 100)'
+    watch = world.watch(Rule("r", condition, action=Kill.CGROUP, among=("/b/*",), by=("cgroup.current_mib",)))
+    world.run(watch, 10)
+    assert world.followed == {"/", "/a", "/b/c"}
+    assert [order.compared for _, order in world.orders] == [(("/b/c", (200.0,)),)]
 
 
 def test_where_cgroups_come_and_go_all_the_time_they_are_followed_now_and_then() -> None:

@@ -53,7 +53,8 @@ def compiled(path: Path, cache: Path | None, stack: ExitStack) -> None:
     policy = load_policy(str(path), ())
     btf = stack.enter_context(vmlinux_btf(cache))
     program = policy_body.intermediate(policy)
-    made = policy_body.emitted(program, btf, access.NONE, MapDescriptors(0, 0, 0, 0, 0, 0), -1, is_live=True)
+    kernel = policy_body.Kernel(btf, access.NONE, MapDescriptors(0, 0, 0, 0, 0, 0), -1)
+    made = policy_body.emitted(program, kernel, is_live=True)
     assemble([*made.lines, *map(Label, made.goes_to)])
 
 

@@ -16,30 +16,38 @@ from guest.hook_daemon import CONFIG, LOG, OOMPOLICY
 from guest.hook_stage import Tree
 from guest.oom_stage import cannot_be_chosen, log, wait
 
-RULE = """backend = "kill"
+CONFIG_TEXT = """backend = "kill"
 policy = "memcg_priority"
 [protect]
 comms = ["sh", "python3"]
 [[rule]]
 name = "nearly-full"
+"""
+RULE = """
 when = "mem_available_mib < 150"
 scope = "/stage*"
 action = "{action}"
-grace = "{grace}"
+"""
+COMPARED = """
+when = 'mem_available_mib < 150 and of("/stage*/batch", cgroup.anon_mib > 100) and not exists("/stage*/stop")'
+action = "kill_cgroup"
+among = "/stage*/*"
+by = "rate(cgroup.anon_mib)"
 """
 
 
-def one(name: str, action: str, grace: str) -> None:
+def one(name: str, rule: str) -> None:
     """A leak of low priority beside something that matters and is larger at first."""
     with Tree() as tree:
         tree.leaf("db", 900)
         tree.leaf("batch", 10)
         matters = tree.put("db", "database", 60)
-        CONFIG.write_text(RULE.format(action=action, grace=grace))
+        CONFIG.write_text(CONFIG_TEXT + rule)
         CONFIG.chmod(0o644)
         with LOG.open("wb") as out:
             daemon = subprocess.Popen([*OOMPOLICY, "run", "--config", str(CONFIG)], stderr=out)
-        time.sleep(4)
+        wait(lambda: LOG.read_text() != "", 60)  # it has begun, and says so
+        time.sleep(2)
         tree.put("batch", "idle", 1)
         before = len(tree.lines("ends"))
         tree.put("batch", "leaks", 1, "grow=900")
@@ -54,8 +62,9 @@ def one(name: str, action: str, grace: str) -> None:
 def main() -> None:
     cannot_be_chosen()
     os.environ.pop("JOURNAL_STREAM", None)
-    one("at once", "kill", "0s")
-    one("the whole cgroup", "kill_cgroup", "0s")
+    one("at once", RULE.format(action="kill"))
+    one("the whole cgroup", RULE.format(action="kill_cgroup"))
+    one("the one that grows, of those compared", COMPARED)
     print(json.dumps({"proof": "log", "lines": log().splitlines()}))
 
 

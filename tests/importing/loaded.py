@@ -35,6 +35,8 @@ def loaded(imported: Imported, folder: Path) -> Config:
         assert (ours.when, ours.scope, ours.action) == (theirs.rule.when, theirs.rule.scope, theirs.rule.action)
         assert (ours.grace_ms, ours.cooldown_ms) == (theirs.rule.grace_ms, theirs.rule.cooldown_ms)
         assert ours.is_dry_run is theirs.rule.is_dry_run
+        assert ours.must_last_anew is theirs.rule.must_last_anew
+        assert (ours.among, ours.by, ours.is_recursive) == (theirs.rule.among, theirs.rule.by, theirs.rule.is_recursive)
         if ours.policy is not None:
             load_policy(ours.policy)
     return config

@@ -101,6 +101,7 @@ def test_any_command_line(arguments: list[str]) -> None:
         is_sound(made)
 
 
+@settings(deadline=None)
 @given(st.text(), st.sets(st.text()))
 def test_any_name_becomes_a_rules_name(text: str, taken: set[str]) -> None:
     rule_of(RuleRow(rule_name(text, taken), when="mem_available_percent < 5"), lambda *_: Place("x"))

@@ -135,6 +135,12 @@ def test_scripts_group_and_dry_run(trusted_folder: Path) -> None:
     assert {"-g", "-n"} < left_out(made).keys()
 
 
+def test_desktops_are_told() -> None:
+    made = imported("-n -m 5")
+    assert {rule.notify for rule in rules_of(made).values()} == {("desktop",)}
+    assert "-n" not in left_out(made)
+
+
 def test_a_name_too_long_to_be_met_is_said() -> None:
     said = left_out(imported("--avoid '^gnome-control-center$'"))
     assert said["--avoid: gnome-control-center"].endswith("did you mean gnome-control-c?")

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from oompolicy.importing.names import globs_of, names_of, paths_of
+from oompolicy.importing.names import globs_of, names_of
 
 SEEN = (
     *(
@@ -77,6 +77,14 @@ def test_a_name_longer_than_a_comm_is_never_met() -> None:
     assert names.never_met == ("gnome-control-center",)
 
 
-@pytest.mark.parametrize("regex", ["^/usr/lib/gdm3/", "/usr/bin/X$", "^(X|Xorg)$", "^/usr/bin/.*$"])
-def test_what_is_no_list_of_whole_paths(regex: str) -> None:
-    assert paths_of(regex) is None
+@pytest.mark.parametrize(
+    ("regex", "globs"),
+    [
+        ("^(/usr/bin/X|/usr/bin/a\\[1\\])$", ("/usr/bin/X", "/usr/bin/a[[]1]")),
+        ("^/usr/lib/gdm3/", ("/usr/lib/gdm3/*",)),
+        ("(^|/)sshd$|-appomni", ("*/sshd", "*-appomni*")),
+        ("^/usr/.*/X$", None),
+    ],
+)
+def test_paths_as_patterns(regex: str, globs: tuple[str, ...] | None) -> None:
+    assert globs_of(regex, is_path=True) == globs

@@ -1,4 +1,4 @@
-"""oomd.json: detectors as conditions, actions as policies, and never a rule that fires more often unsaid."""
+"""oomd.json: detectors as conditions, actions as cgroups compared, and never a rule that fires more often unsaid."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from importing.loaded import FIXTURES, left_out, loaded, policy_of, rules_of
+from importing.loaded import FIXTURES, left_out, loaded, rules_of
 from oompolicy.errors import ConfigError
 from oompolicy.importing.imported import Imported
 from oompolicy.importing.oomd import import_oomd
 from oompolicy.importing.oomd_detectors import BadArgumentError, Plugin, detected
-from oompolicy.policy.decision import decide
 from oompolicy.rules.condition import Memory
 from oompolicy.rules.look import Look
 from oompolicy.rules.readings import CgroupReading, MachineReading, Pressure, Readings, Stall
 from oompolicy.rules.rule import Kill, Other
 from oompolicy.rules.syntax import parse_condition
-
-from worlds import machine, memcg, task
 
 MIB = 1 << 20
 
@@ -42,7 +39,9 @@ def detector(name: str, **args: str) -> dict[str, object]:
 
 
 def condition_of(name: str, **args: str) -> str:
-    return detected(Plugin(name, args, "here")).condition
+    """In a rule whose scope is the cgroup that it names."""
+    plugin = Plugin(name, args, "here")
+    return detected(plugin, plugin.cgroups).condition
 
 
 def fires(when: str, looks: Iterable[tuple[int, CgroupReading]], swap: tuple[int, int] = (0, 0)) -> list[bool]:
@@ -66,15 +65,15 @@ def pressed(avg10: float, avg60: float = 0.0) -> CgroupReading:
 def test_every_plugin_loads(trusted_folder: Path) -> None:
     made = import_oomd((FIXTURES / "oomd.json").read_text(), "oomd.json")
     config = loaded(made, trusted_folder)
-    assert [(rule.name, rule.scope, rule.is_dry_run) for rule in config.rules] == [
-        ("thrashing-pressed", ("/batch.slice",), False),
-        ("thrashing-rising", ("/batch.slice",), False),
-        ("fat", ("/batch.slice/*",), False),
-        ("half", ("/batch.slice",), True),
-        ("low-swap", ("/",), False),
-        ("dying", ("/batch.slice/job-*.service",), False),
-        ("elsewhere", ("/batch.slice",), True),
+    assert [(rule.name, rule.scope, rule.among, rule.is_dry_run) for rule in config.rules] == [
+        ("thrashing", ("/",), ("/batch.slice/*",), False),
+        ("fat", ("/",), ("/batch.slice/*",), False),
+        ("half", ("/",), ("/batch.slice/*",), True),  # by its own `dry`
+        ("low-swap", ("/",), ("/batch.slice/*", "/user.slice/user-*.slice/session-*.scope"), False),
+        ("dying", ("/batch.slice/job-*.service",), ("/batch.slice/job-*.service",), False),
+        ("elsewhere", ("/",), ("/batch.slice/*",), False),
     ]
+    assert [rule.name for rule in config.rules if rule.is_recursive] == ["half"]
     assert {rule.cooldown_ms for rule in config.rules} == {0, 15_000, 30_000}
 
 
@@ -131,11 +130,10 @@ def test_dying_descendants(args: dict[str, str], op: str) -> None:
 @pytest.mark.parametrize(
     "lost",
     [
-        detector("exists", cgroup="web.slice", negate="true"),
-        detector("pressure_above", cgroup="web.slice", resource="io", threshold="5", duration="1"),
         detector("of_our_own"),
         detector("xattr_glob", cgroup="batch.slice", xattr="user.x", allowlist="*"),
-        detector("swap_free", threshold_pct="5", swapout_bps_threshold="100"),
+        detector("nr_dying_descendants", cgroup="/", count="5"),
+        detector("memory_above", cgroup="/", threshold_anon="5G", duration="5"),
     ],
 )
 def test_what_lost_a_part_of_its_condition_is_a_dry_run(lost: dict[str, object], trusted_folder: Path) -> None:
@@ -147,20 +145,52 @@ def test_what_lost_a_part_of_its_condition_is_a_dry_run(lost: dict[str, object],
     loaded(made, trusted_folder)
 
 
-def test_who_is_killed_elsewhere_than_watched_is_a_dry_run() -> None:
-    web = detector("pressure_above", cgroup="web.slice", resource="memory", threshold="60", duration="30")
-    rule = rules_of(imported(web))["r"]
-    assert (rule.scope, rule.is_dry_run) == (("/web.slice",), True)
+@pytest.mark.parametrize(
+    ("one", "asks"),
+    [
+        (detector("pressure_above", cgroup="web.slice,a.slice/*", resource="memory", threshold="60", duration="30"),
+         'lasts(of("/web.slice", "/a.slice/*", cgroup.psi.memory.full.avg10 > 60), 30)'),
+        (detector("memory_reclaim", cgroup="web.slice", duration="10"),
+         'not lasts(not of("/web.slice", cgroup.scan_pages_per_s > 0), 10)'),
+        (detector("memory_reclaim", cgroup="/", duration="10"), "not lasts(scan_pages_per_s == 0, 10)"),
+        (detector("exists", cgroup="web.slice", negate="true"), 'not exists("/web.slice")'),
+        (detector("nr_dying_descendants", cgroup="web.slice", count="7", lte="false"),
+         'of("/web.slice", cgroup.dying_descendants > 7)'),
+        (detector("memory_above", cgroup="/", threshold="70%", duration="1"),
+         "lasts(mem_total_mib - mem_free_mib > 0.7 * mem_total_mib, 1)"),
+        (detector("pressure_above", cgroup="/,a.slice", resource="io", threshold="6", duration="3"),
+         'lasts(psi.io.full.avg10 > 6 or of("/a.slice", cgroup.psi.io.full.avg10 > 6), 3)'),
+        (detector("swap_free", threshold_pct="5", swapout_bps_threshold="40960"),
+         "swap_total_mib > 0 and swap_free_percent < 5 and swap_out_pages_per_s >= 10"),
+    ],
+)  # fmt: skip
+def test_what_is_watched_need_not_be_what_is_killed(one: dict[str, object], asks: str, trusted_folder: Path) -> None:
+    made = imported(one)
+    (rule,) = rules_of(made).values()
+    assert (rule.when, rule.scope, rule.among, rule.is_dry_run) == (asks, ("/",), ("/batch.slice/*",), False)
+    loaded(made, trusted_folder)
 
 
-def test_reclaim_below_what_is_watched_is_taken_from_what_is_watched(trusted_folder: Path) -> None:
-    """As in oomd's own desktop.json."""
-    both = detector("pressure_above", cgroup="a.slice,batch.slice", resource="memory", threshold="60", duration="30")
-    made = imported(both, detector("memory_reclaim", cgroup="a.slice/b-*.slice/*,batch.slice/*,c.slice", duration="10"))
-    rule = rules_of(made)["r"]
-    assert (rule.scope, rule.is_dry_run) == (("/a.slice", "/batch.slice"), False)
-    assert rule.when.endswith("and not lasts(cgroup.scan_pages_per_s == 0, 10)")
-    assert any("which is more" in why for why in left_out(made).values())
+def test_groups_are_alternatives_with_one_delay(trusted_folder: Path) -> None:
+    groups = [
+        ["a", detector("swap_free", threshold_pct="5")],
+        ["b", detector("exists", cgroup="b")],
+        ["c", detector("x")],
+    ]
+    action = {"name": "kill_by_swap_usage", "args": {"cgroup": "batch.slice/*", "threshold": "5%"}}
+    made = import_oomd(json.dumps({"rulesets": [{"name": "r", "detectors": groups, "actions": [action]}]}), "o")
+    (rule,) = rules_of(made).values()
+    enough = 'of("/batch.slice/*", cgroup.swap_mib >= 0.05 * swap_total_mib)'
+    assert rule.when == f'((swap_total_mib > 0 and swap_free_percent < 5) or exists("/b")) and {enough}'
+    loaded(made, trusted_folder)
+
+
+def test_a_group_that_lost_something_is_a_rule_of_its_own(trusted_folder: Path) -> None:
+    kept, lost = detector("swap_free", threshold_pct="5"), detector("of_our_own")
+    groups = [["a", kept], ["b", kept, lost]]
+    actions = [{"name": "kill_by_pg_scan", "args": {"cgroup": "batch.slice/*"}}]
+    made = import_oomd(json.dumps({"rulesets": [{"name": "r", "detectors": groups, "actions": actions}]}), "o")
+    assert [(rule.name, rule.is_dry_run) for rule in rules_of(made).values()] == [("r", False), ("r.2", True)]
     loaded(made, trusted_folder)
 
 
@@ -171,7 +201,8 @@ def test_cgroups_relative_to_the_rulesets_own(trusted_folder: Path) -> None:
         cgroup="jobs.slice/*.service",
     )
     rule = rules_of(made)["r"]
-    assert (rule.scope, rule.is_dry_run) == (("/jobs.slice/*.service",), False)
+    assert (rule.scope, rule.among) == (("/jobs.slice/*.service",), ("/jobs.slice/*.service/task/*",))
+    assert not rule.is_dry_run
     assert rule.when == "cgroup.swap_mib > 0.5 * cgroup.max_mib"
     loaded(made, trusted_folder)
 
@@ -196,25 +227,41 @@ def test_the_pressure_of_the_root_is_the_machines(trusted_folder: Path) -> None:
     loaded(made, trusted_folder)
 
 
-def test_one_cgroup_that_is_killed_in_is_the_scope() -> None:
-    """Nobody outside of it can go then, not even last."""
-    made = imported(detector("swap_free", threshold_pct="10"), action="kill_by_swap_usage")
-    assert rules_of(made)["r"].scope == ("/batch.slice",)
-    assert "UNDER" not in made.policies[0].text
+def test_a_kill_outside_of_the_ruleset_s_own_cgroup_is_a_dry_run() -> None:
+    made = imported(detector("swap_above_memory_max", ruleset_cgroup=".", threshold_pct="50"), cgroup="jobs.slice/*")
+    assert rules_of(made)["r"].is_dry_run
+    assert any("it kills in /batch.slice/*" in why for why in left_out(made).values())
 
 
-def test_of_several_cgroups_the_named_ones_go_first(trusted_folder: Path) -> None:
-    args: dict[str, object] = {"cgroup": "batch.slice/*,web.slice"}
-    made = imported(detector("swap_free", threshold_pct="10"), action="kill_by_swap_usage", args=args)
+def test_a_question_below_the_ruleset_s_own_cgroups_is_of_any_of_them() -> None:
+    below = detector("memory_above", ruleset_cgroup="main", threshold="5G", duration="0")
+    many = imported(below, args={"ruleset_cgroup": "."}, cgroup="jobs.slice/*")
+    one = imported(below, args={"ruleset_cgroup": "."}, cgroup="jobs.slice/a.service")
+    assert (rules_of(many)["r"].is_dry_run, rules_of(one)["r"].is_dry_run) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "by"),
+    [
+        ("kill_by_pg_scan", {}, ("cgroup.scan_pages_per_s",)),
+        ("kill_by_swap_usage", {"recursive": "true"}, ("cgroup.swap_mib",)),
+        ("kill_by_io_cost", {}, ("rate(cgroup.io_mib)",)),
+        ("kill_by_pressure", {"resource": "io"}, ("cgroup.psi.io.full.avg10 / 2 + cgroup.psi.io.full.avg60 / 2",)),
+    ],
+)
+def test_what_cgroups_are_compared_by(
+    action: str, args: dict[str, object], by: tuple[str, ...], trusted_folder: Path
+) -> None:
+    made = imported(detector("swap_free", threshold_pct="10"), action=action, args={"cgroup": "batch.slice/*", **args})
+    (rule,) = rules_of(made).values()
+    assert (rule.by, rule.is_recursive, rule.action) == (by, bool(args.get("recursive")), Kill.CGROUP)
     loaded(made, trusted_folder)
-    world = machine(
-        memcg("batch.slice", memcg("a", swap_pages=10_000, tasks=[task("little", rss="1M", swap="40M")])),
-        memcg("batch.slice2", memcg("b", swap_pages=99_000, tasks=[task("other", rss="1M", swap="400M")])),
-        memcg("web.slice", swap_pages=20_000, tasks=[task("web", rss="1M", swap="80M")]),
-        totalpages="10G",
-    )
-    decision = decide(world.oom_control(), policy_of(made, trusted_folder), world.taken_boottime_ns)
-    assert [candidate.task.comm for candidate in decision.candidates] == ["web", "little", "other"]
+
+
+def test_the_root_is_never_killed_but_what_is_in_it_may_be_compared() -> None:
+    low = detector("swap_free", threshold_pct="10")
+    assert rules_of(imported(low, args={"cgroup": "/", "recursive": "true"}))["r"].among == ("/*",)
+    assert imported(low, args={"cgroup": "/"}).rules == ()
 
 
 def test_a_restart_is_of_the_unit_that_is_watched(trusted_folder: Path) -> None:
@@ -225,8 +272,26 @@ def test_a_restart_is_of_the_unit_that_is_watched(trusted_folder: Path) -> None:
     loaded(made, trusted_folder)
 
 
+def test_a_restart_is_where_the_unit_is_named() -> None:
+    above = detector("memory_above", cgroup="work.slice/proxy.service", threshold_anon="15G", duration="10")
+    made = imported(above, action="systemd_restart", args={"service": "proxy.service"})
+    rule = rules_of(made)["r"]
+    assert (rule.scope, rule.when) == (
+        ("/work.slice/proxy.service",),
+        'lasts(of("/work.slice/proxy.service", cgroup.anon_mib > 15360), 10)',
+    )
+    made = imported(above, action="systemd_restart", args={"service": "proxy.service"}, cgroup="other.slice")
+    assert rules_of(made)["r"].is_dry_run
+
+
+def test_a_restart_of_what_is_not_watched_is_of_the_unit() -> None:
+    low = detector("swap_free", threshold_pct="10")
+    made = imported(low, action="systemd_restart", args={"service": "proxy.service"})
+    assert rules_of(made)["r"].scope == ("/system.slice/proxy.service",)
+
+
 def test_the_chain_ends_with_what_kills() -> None:
-    kills = [{"name": name, "args": {"cgroup": "batch.slice/*"}} for name in ("kill_by_pressure", "kill_by_pg_scan")]
+    kills = [{"name": name, "args": {"cgroup": "batch.slice/*"}} for name in ("kill_by_io_cost", "kill_by_pg_scan")]
     low = detector("swap_free", threshold_pct="10")
     made = import_oomd(json.dumps({"rulesets": [{"name": "r", "detectors": [["g", low]], "actions": kills}]}), "o")
     assert len(made.rules) == 1

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from importing.loaded import left_out, loaded, rules_of
+from importing.played import Fired, at, cgroup, machine, played
 from oompolicy.errors import ConfigError
 from oompolicy.importing.imported import Imported, Setting
 from oompolicy.importing.systemd_files import Entry, Unit, in_order, percent, seconds, unit_name
 from oompolicy.importing.systemd_oomd import import_systemd
+from oompolicy.rules.readings import Readings
 
 # The settings that Debian's systemd-oomd ships, in its files.
 SHIPPED = {
@@ -21,7 +23,10 @@ SHIPPED = {
         "[Service]\nManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit=50%\n"
     ),
 }
-SWAP_IS_LOW = "mem_available_percent < {0} and swap_total_mib > 0 and swap_free_percent < {0}"
+SWAP_IS_LOW = (
+    "mem_available_percent < {0} and swap_total_mib > 0 and swap_free_percent < {0} and "
+    'of("/**", cgroup.swap_mib > 0.05 * swap_total_mib)'
+)
 
 
 def imported(files: dict[str, str]) -> Imported:
@@ -64,11 +69,51 @@ def test_a_file_in_etc_masks_the_one_of_its_name_and_the_last_drop_in_counts() -
     assert rules["user@-.service-pressure"].when.startswith("lasts(cgroup.psi.memory.full.avg10 > 70, 30)")
 
 
-def test_of_several_units_the_order_is_said() -> None:
+def test_of_several_units_whoever_swaps_most_goes(trusted_folder: Path) -> None:
     units = {f"/etc/systemd/system/{name}.slice": "[Slice]\nManagedOOMSwap=kill\n" for name in ("a", "b")}
     made = imported(units)
-    assert list(rules_of(made)) == ["a.slice-swap", "b.slice-swap"]
-    assert any("stands first" in one.why for one in made.left_out)
+    (rule,) = rules_of(made).values()
+    assert (rule.name, rule.scope) == ("systemd-oomd-swap", ("/",))
+    loaded(made, trusted_folder)
+    swaps = {"/a.slice": 90, "/a.slice/x": 40, "/a.slice/y": 50, "/b.slice": 60, "/c.slice": 99}
+    looks = [
+        at(at_s, machine(available, free), *(cgroup(path, swap_mib=mib * share) for path, mib in swaps.items()))
+        for at_s, (available, free, share) in enumerate([(11, 5, 1), (5, 11, 1), (9, 9, 0.5), (9, 9, 1)])
+    ]
+    assert played(made, looks) == [Fired(3, "systemd-oomd-swap", "/b.slice")]
+
+
+def test_pressure_that_lasts_kills_what_is_scanned_most_in_the_unit_alone() -> None:
+    """As ManagedOOMMemoryPressure= in systemd.resource-control(5): of its descendants, and of nobody else's."""
+    user = "/user.slice/user-{0}.slice/user@{0}.service"
+    pages = {f"{user.format(1000)}/app.slice/a": 5, f"{user.format(1000)}/app.slice/b": 7, user.format(1000): 12}
+    pages |= {f"{user.format(1000)}/app.slice": 12, f"{user.format(7)}/app.slice/a": 99, user.format(7): 99}
+
+    def look(at_s: int) -> Readings:
+        pressed = {user.format(1000): 55 if at_s > 4 else 45}
+        return at(at_s, None, *(cgroup(path, 100, pressed.get(path, 0), n * at_s) for path, n in pages.items()))
+
+    assert played(imported(SHIPPED), [look(at_s) for at_s in range(30)]) == [
+        Fired(25, "user@-.service-pressure", f"{user.format(1000)}/app.slice/b")
+    ]
+
+
+def test_a_unit_without_anything_below_goes_itself() -> None:
+    made = imported({"/etc/systemd/system/db.service": "[Service]\nManagedOOMSwap=kill\n"})
+    looks = [at(0, machine(5, 5), cgroup("/system.slice/db.service", swap_mib=90))]
+    assert played(made, looks) == [Fired(0, "db.service-swap", "/system.slice/db.service")]
+
+
+def test_all_of_a_unit(trusted_folder: Path) -> None:
+    files = {
+        "/etc/systemd/system/a.slice": "[Slice]\nOOMRules=r\n",
+        "/etc/systemd/system/-.slice": "[Slice]\nOOMRules=r\n",
+    }
+    made = imported({**files, "/etc/systemd/oomd/rules.d/r.oomrule": "[Rule]\nSwapUsageMax=80%\nAction=kill-all\n"})
+    (rule,) = rules_of(made).values()
+    assert (rule.scope, rule.among) == (("/a.slice",), ("/a.slice",))
+    assert left_out(made)["Action=kill-all"] == "a rule does not kill all of the machine"
+    loaded(made, trusted_folder)
 
 
 def test_a_unit_can_take_it_back() -> None:
@@ -88,7 +133,8 @@ def test_a_ruleset_of_a_unit(trusted_folder: Path) -> None:
     )
     rule = rules_of(made)["batch.slice-busy"]
     assert rule.when == "lasts(cgroup.psi.memory.full.avg10 > 25 and swap_total_mib > 0 and swap_used_percent > 80, 65)"
-    assert (rule.scope, rule.policy) == (("/batch.slice",), "systemd_oomd_swap.py")
+    assert (rule.scope, rule.among) == (("/batch.slice",), ("/batch.slice", "/batch.slice/**"))
+    assert rule.by == ("cgroup.swap_mib",)
     assert left_out(made) == {
         "OOMRules=other": "there is no other.oomrule among these",
         "unused.oomrule": "no unit among these names it in OOMRules=",

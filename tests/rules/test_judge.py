@@ -135,6 +135,17 @@ def test_of_many_scopes_short_of_the_same_memory_the_largest_is_first_and_alone(
     assert bench.fired(4, LOW, *tree) == []
 
 
+def test_what_has_gone_on_lasts_on_where_that_is_asked_for() -> None:
+    bench = Bench([Rule("low", f"lasts({SHORT}, 20)", cooldown_ms=15_000, must_last_anew=False)])
+    fired = []
+    for at_s in range(90):
+        judgement = bench.look(at_s * 1000, FINE if at_s == 40 else LOW)
+        for order in judgement.orders:
+            fired.append(at_s)
+            bench.end(order, at_s * 1000)
+    assert fired == [20, 35, 61, 76]  # at 40 all was well: from 41 on it lasts anew
+
+
 def test_what_had_lasted_must_last_anew_after_the_kill() -> None:
     bench = Bench([Rule("low", f"lasts({SHORT}, 2)", cooldown_ms=0)])
     assert bench.look(0).look_at_ms == 2000

@@ -15,7 +15,7 @@ from oompolicy.rules.condition import Answer, Memory
 from oompolicy.rules.fields import FIELDS
 from oompolicy.rules.judge import Armed, State, looked
 from oompolicy.rules.look import Look
-from oompolicy.rules.rule import Rule
+from oompolicy.rules.rule import Kill, Rule
 from oompolicy.rules.watch import WaitWatch
 from rules.readings_made_up import cgroup, machine, readings
 
@@ -114,6 +114,15 @@ def test_a_rule_is_loaded_from_its_file(trusted_folder: Path) -> None:
     assert [field.name for field in first.test.fields] == ["mem_free_mib"]
     assert second.test.fields == FIELDS
     assert second.test.judge(LOOK, Memory())[0].why == "low says so"
+
+
+def test_cgroups_are_compared_for_it_too(trusted_folder: Path) -> None:
+    path = trusted_folder / "mine.py"
+    path.write_text(SOURCE)
+    by = ("cgroup.swap_mib",)
+    (found,) = armed_rules([Rule("b", "", python=str(path), action=Kill.CGROUP, among=("/a/*",), by=by)])
+    assert found.ranking is not None
+    assert found.ranking.texts == by
 
 
 def test_an_endless_one_is_stopped(trusted_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

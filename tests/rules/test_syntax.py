@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from oompolicy.errors import ConfigError
 from oompolicy.rules.fields import FIELDS, Field
-from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS, parse_condition
-from oompolicy.rules.words import written
+from oompolicy.rules.syntax import parse_condition, parse_number
+from oompolicy.rules.vocabulary import CONSTANTS, FUNCTIONS
+from oompolicy.rules.words import written, written_number
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,8 @@ from oompolicy.rules.words import written
          "rate(cgroup.events.high) > 0 or oom_kills > 1 and oom_kills < 9"),
         ("(rate(oom_kills) > 0 or oom_kills > 1) and growth(cgroup.current_mib, 10) > 1 * GiB",
          "(rate(oom_kills) > 0 or oom_kills > 1) and growth(cgroup.current_mib, 10) > 1 * GiB"),
+        ("not of('/a', '/b/*', cgroup.swap_mib > 1 and not lasts(mem_free_mib < 3, 5)) or lasts(exists('/c'), 2)",
+         'not of("/a", "/b/*", cgroup.swap_mib > 1 and not lasts(mem_free_mib < 3, 5)) or lasts(exists("/c"), 2)'),
         (" mem_free_mib < 3  # little\n  and oom_kills > 3", "mem_free_mib < 3 and oom_kills > 3"),
     ],
 )  # fmt: skip
@@ -40,7 +43,7 @@ def test_what_is_written_is_what_is_read(text: str, becomes: str) -> None:
 def test_every_field_can_be_written(field: Field) -> None:
     found = parse_condition(f"{field.name} > 3")
     assert found.fields == (field,)
-    assert found.is_of_cgroup is field.is_of_cgroup
+    assert found.of_scope == (field if field.is_of_cgroup else None)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,15 @@ def test_every_field_can_be_written(field: Field) -> None:
         ("oom_kills > 1e999", 13, "this number is too large", None),
         ("oom_kills > 1e300 * 1e300", 13, "this number is too large", None),
         ("oom_kills > " + "9" * 400, 13, "this number is too large", None),
+        ("of('/a', mem_free_mib < 3)", 10, "nothing of this is of a cgroup", "write it outside of of(), or cgroup.…"),
+        ("of('/a')", 1, 'of takes patterns of cgroups: of("PATTERN", …, CONDITION)', None),
+        ("of('/', cgroup.swap_mib > 1)", 4, "the root is the machine", "use a field of the machine, without of()"),
+        ("of('a', cgroup.swap_mib > 1)", 4, "'a' is not a path from the root of the cgroups", 'write "/a"'),
+        ("of('/a', of('/b', cgroup.swap_mib > 1))", 10, "of() inside of of() is not part of the language",
+         "join them with and"),
+        ("exists(oom_kills)", 8, "oom_kills is not a text", 'name a cgroup: "/system.slice"'),
+        ("exists('/a') > 1", 1, "exists('/a') is true or false, not a number", None),
+        ("total(oom_kills) > 1", 1, "total() is for comparing cgroups", "it belongs in a rule's by"),
         ("not " * 100 + "oom_kills > 1", 1, "the condition nests 102 deep, more than 50", None),
         ("oom_kills > 1 and " * 300 + "oom_kills > 1", 1, "the condition has more than 4000 characters", None),
     ],
@@ -97,12 +109,48 @@ def test_a_place_on_a_later_line() -> None:
     assert caught.value.excerpt == "    and foo > 3\n        ^"
 
 
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("cgroup.swap_mib", "cgroup.swap_mib"),
+        ("2*cgroup.swap_mib if cgroup.max_mib>3 or oom_kills>1 else 0",
+         "(2 * cgroup.swap_mib if cgroup.max_mib > 3 or oom_kills > 1 else 0)"),
+        ("total(cgroup.swap_mib) / percentile(cgroup.current_mib + 1, 80)",
+         "total(cgroup.swap_mib) / percentile(cgroup.current_mib + 1, 80)"),
+    ],
+)  # fmt: skip
+def test_a_number_to_compare_by(text: str, becomes: str) -> None:
+    assert written_number(parse_number(text)) == becomes
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "why"),
+    [
+        ("", 1, "the number is empty"),
+        ("mem_free_mib", 1, "it is the same for every cgroup"),
+        ("cgroup.swap_mib > 2", 1, "cgroup.swap_mib > 2 is true or false, not a number"),
+        ("cgroup.swap_mib if exists('/a') else 0", 20, "exists('/a') is true or false, not a number"),
+        ("cgroup.swap_mib if lasts(oom_kills > 1, 2) else 0", 20, "lasts() is for conditions"),
+        ("cgroup.swap_mib if oom_kills else 0", 20, "oom_kills is a number, not a condition"),
+        ("cgroup.swap_mib if oom_kills > 1 else swap_free_percent", 39,
+         "cgroup.swap_mib is in MiB, swap_free_percent in %"),
+        ("total(total(cgroup.swap_mib))", 7, "total is written as total(NUMBER), and not inside of another"),
+        ("percentile(cgroup.swap_mib, 100)", 29, "100 is not a number between 0 and 100"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_to_compare_by(text: str, column: int, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_number(text)
+    assert (caught.value.what, caught.value.why) == (f"by:1:{column}", why)
+
+
 def test_a_name_beyond_ascii() -> None:
     with pytest.raises(ConfigError, match="condition:1:13: there is no field ü"):
         parse_condition("oom_kills > ü")
 
 
 WORDS = [*(field.name for field in FIELDS[:40:7]), *CONSTANTS, *FUNCTIONS, "and", "or", "not", "(", ")", ",", "3", "<",
+         "'/a'", "cgroup.swap_mib",
          "*", "/", "0", "x", "==", "-", " ", "if", "else", "[", "lambda", ":", ":=", "'", "\\", "\n", "#",
          "é"]  # fmt: skip
 

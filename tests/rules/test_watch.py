@@ -81,6 +81,20 @@ def test_what_is_true_waits_for_nothing() -> None:
     assert watched("mem_free_mib > 1 or psi.memory.full.avg10 > 20") == ()
 
 
+def test_what_has_lasted_and_must_not_have_is_looked_at_now_and_then() -> None:
+    text = "psi.memory.full.avg10 > 20 and not lasts(scan_pages_per_s == 0, 10)"
+    calm = [readings(at, replace(machine(), scanned_pages=5)) for at in (0, 1000, 11_000)]
+    condition, memory, before = parse_condition(text), Memory(), None
+    found = []
+    for now in calm:
+        look = Look(now, "/", before)
+        _, memory = condition.judge(look, memory)
+        found.append(watches(condition.root, look, memory))
+        before = now
+    trigger = PsiWatch("/", "memory", "full", 100_000)
+    assert found == [(trigger,), (trigger, WaitWatch(1000)), (trigger, WaitWatch(15_000))]
+
+
 def test_of_what_must_all_be_true_the_cheapest_is_waited_for() -> None:
     trigger = (PsiWatch("/", "memory", "full", 100_000),)
     assert watched("mem_available_percent < 20 and psi.memory.full.avg10 > 20") == trigger

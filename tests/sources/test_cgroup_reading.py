@@ -27,6 +27,7 @@ V2 = {
         "anon 600\nfile 300\nfile_mapped 7\npgscan 50\npgscan_kswapd 50\npgsteal 40\nworkingset_refault_anon 1\n"
         "workingset_refault_file 2\n"
     ),
+    "io.stat": "8:0 rbytes=100 wbytes=20 rios=9 wios=9 dbytes=0 dios=0\n254:0 rbytes=3 wbytes=4 rios=1 wios=1\n",
     "memory.pressure": "some avg10=1.00 avg60=0.00 avg300=0.00 total=9\n",
     "memory.events": "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n",
     "memory.events.local": "low 0\nhigh 10\nmax 11\noom 12\noom_kill 13\noom_group_kill 14\n",
@@ -56,6 +57,7 @@ def test_every_field_of_v2_is_read_from_its_file(tmp_path: Path) -> None:
         swap_max_bytes=0,
         anon_bytes=600,
         file_bytes=300,
+        io_bytes=127,
         memory=dataclasses.replace(reading.memory, some=Stall(avg10=1.0, total_us=9)),
         events_low=1,
         events_high=2,

@@ -228,9 +228,17 @@ def test_a_real_delegated_cgroup_cannot_speak_for_itself(own_cgroup: Path) -> No
     assert get_value(f"/{own_cgroup.name}") == 99
     os.chown(own_cgroup, 65534, 65534)
     assert get_value(f"/{own_cgroup.name}") is None
+    seen = live_snapshot().memcg(f"/{own_cgroup.name}")
+    assert (seen.value, seen.wish) == (None, 99)
+    os.setxattr(own_cgroup, USER_NAME, b"a lot")
+    seen = live_snapshot().memcg(f"/{own_cgroup.name}")
+    assert (seen.value, seen.wish) == (None, None)
     set_value(f"/{own_cgroup.name}", 5)
     assert get_value(f"/{own_cgroup.name}") == 5
     assert USER_NAME not in os.listxattr(own_cgroup)
+    os.setxattr(own_cgroup, USER_NAME, b"3")
+    seen = live_snapshot().memcg(f"/{own_cgroup.name}")
+    assert (seen.value, seen.wish) == (5, 3)
 
 
 def _taken(directory: Path) -> list[str]:

@@ -135,7 +135,7 @@ def test_a_new_field_of_snapshots_is_recorded_too() -> None:
 
 WORLD = machine(
     memcg("db", limit="2G", value=900, tasks=[task("postgres", rss="1G"), task("caf\udce9\n")]),
-    memcg("batch", memcg("night", tasks=[task("sort", rss="200M", value=3)]), value=10),
+    memcg("batch", memcg("night", tasks=[task("sort", rss="200M", value=3)], wish=-4), value=10),
     task("init"),
 )
 

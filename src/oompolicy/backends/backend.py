@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 from oompolicy.engine import Enforced, Looked
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 TakeSnapshot: TypeAlias = Callable[[], Snapshot]
@@ -36,6 +37,9 @@ class Backend(Protocol):
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Before anything else: see to what an earlier daemon has left. The lines are for the log."""
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        """Whom the kernel has killed since this was asked last, as far as it can be told."""
 
     @property
     def bell(self) -> Bell | None:

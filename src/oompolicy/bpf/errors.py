@@ -41,6 +41,11 @@ class VerifierError(BpfError):
         super().__init__(what, f"the verifier refused it: {reason}", hint, errno)
         self.excerpt = "\n".join(f"    {line}" for line in self.log)
 
+    @property
+    def has_too_many_ways(self) -> bool:
+        """Did it give up, because the ways through the program were too many to follow (do_check())?"""
+        return self.errno == numbers.E2BIG
+
 
 class BtfError(OompolicyError):
     """Type information that is missing, damaged, or does not hold what was looked for."""

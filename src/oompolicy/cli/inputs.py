@@ -24,12 +24,16 @@ from oompolicy.errors import Place, PolicyError
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import Decision
-from oompolicy.policy.scoring import Scoring
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
+from oompolicy.scorer_file import load_scorer
+from oompolicy.scoring import Scorer, Scoring, scorers_of
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.recording import read_recording
+from oompolicy.sources.senses import live_senses
+from oompolicy.sources.unit_files import read_unit_settings
+from oompolicy.values.wishes import with_wishes
 
 Function = TypeVar("Function", bound=Callable[..., object])
 _NO_REST: Final[Mapping[str, object]] = MappingProxyType({})
@@ -65,7 +69,10 @@ def policy_options(default: str | None = "kernel_default") -> Callable[[Function
 def snapshot_options(function: Function) -> Function:
     """--snapshot and --config."""
     function = click.option(
-        "--config", "config_path", type=click.Path(path_type=Path), help="Take values from its [[assign]] table."
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        help="Take values from its [[assign]] table and its scorers.",
     )(function)
     return click.option(
         "--snapshot", "snapshot_path", type=click.Path(path_type=Path), help="A recording, instead of this machine now."
@@ -81,13 +88,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 def taken_snapshot(snapshot_path: Path | None, config_path: Path | None) -> Snapshot:
     """The recording of a file, or this machine now, with the configured values; what is missing is said on stderr.
 
-    This very process is left out: it is gone when the answer is read.
+    This very process is left out: it is gone when the answer is read. Unit files are this machine's alone.
     """
     snapshot = read_recording(snapshot_path) if snapshot_path is not None else _without(live_snapshot(), os.getpid())
     for sentence in snapshot.missing:
         print_note(sentence)
     config = load_config(config_path)
-    return assigned(snapshot, config.assign)
+    if snapshot_path is None:
+        units = read_unit_settings()
+        for note in units.notes:
+            print_note(note)
+        snapshot = units.valued(snapshot)
+    return _scored(assigned(snapshot, config.assign), tuple(load_scorer(name) for name in config.scorers))
 
 
 def _without(snapshot: Snapshot, pid: int) -> Snapshot:
@@ -109,10 +121,16 @@ def scored(policy: Policy | None, snapshot: Snapshot) -> Snapshot:
     """With the values that the policy's scorer gives at a first look. Raises PolicyError where that fails."""
     if policy is None:
         return snapshot
-    found = Scoring(policy, call_limit()).scored(snapshot)
-    if found.fault is not None:
-        place = Place(policy.source_path or policy.name, found.fault.line)
-        raise PolicyError(place, f"policy {policy.name} faulted for {found.fault.who}: {found.fault.why}")
+    found = _scored(snapshot, scorers_of(policy))
+    return with_wishes(found) if policy.lowest_first else found
+
+
+def _scored(snapshot: Snapshot, scorers: tuple[Scorer, ...]) -> Snapshot:
+    senses = None if snapshot.details is None or not scorers else live_senses()
+    found = Scoring(scorers, call_limit(), senses).scored(snapshot)
+    for fault in found.faults:
+        place = Place(fault.scorer.source_path or fault.scorer.name, fault.line)
+        raise PolicyError(place, f"scorer {fault.scorer.name}: {fault.why}")
     return found.snapshot
 
 

@@ -33,6 +33,7 @@ from oompolicy.daemon.start import (
 from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.python_file import file_of
 from oompolicy.sources.live import live_snapshot
+from oompolicy.sources.unit_files import read_unit_settings
 
 UNMET_SHOWN = 20
 SCOPES_SHOWN = 20
@@ -150,13 +151,16 @@ def _settings(
         compiled=compiled,
         shadowing=shadowing,
         command=(sys.executable, *sys.orig_argv[1:]),
+        scorers=config.scorers,
+        units=read_unit_settings(),
         python=tuple(_python_files(config)),
     )
 
 
 def _python_files(config: Config) -> Iterator[Path]:
     """What is read besides the configuration."""
-    names = (config.policy, *(name for rule in config.rules for name in (rule.policy, rule.python) if name))
+    of_rules = (name for rule in config.rules for name in (rule.policy, rule.python) if name)
+    names = (config.policy, *config.scorers, *of_rules)
     for name in dict.fromkeys(names):
         if (path := file_of(name)) is not None:
             yield path.absolute()

@@ -77,6 +77,7 @@ class _CheckedPolicy(Policy):
         self.name = original.name
         self.preselection = original.preselection
         self.scoring = original.scoring
+        self.lowest_first = original.lowest_first
         self._original = original
 
     def with_parameters(self, values: Mapping[str, object]) -> Policy:

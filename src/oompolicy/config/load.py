@@ -51,6 +51,7 @@ class Config:
     budget: Budget | None = None
     protect: Protect = field(default_factory=Protect)
     files: tuple[Path, ...] = field(default=(), compare=False)
+    scorers: tuple[str, ...] = ()
 
 
 def drop_ins(path: Path) -> tuple[Path, ...]:
@@ -96,6 +97,8 @@ def _add(said: dict[str, Any], path: Path) -> None:
     if "params" in table:
         items = read.params.items()
         said["params"] = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in items)
+    if "scorers" in table:
+        said["scorers"] = tuple(_scorer(source, number, name) for number, name in enumerate(read.scorers))
     rows = tuple(Assignment(**{key: getattr(row, key) for key in row.__struct_fields__}) for row in read.assign)
     said["assign"] = said.get("assign", ()) + rows
     if read.budget is not None:
@@ -105,6 +108,13 @@ def _add(said: dict[str, Any], path: Path) -> None:
         protect = _at(source, ("protect",), lambda: protect_of(read.protect))
         said["protect"] = _protected(said.get("protect", Protect()), protect, table["protect"])
     _add_rules(said.setdefault("rule", {}), source, read)
+
+
+def _scorer(source: Source, number: int, name: str) -> str:
+    if ".py" not in name:
+        why = f"scorers: {name!r} is no file"
+        raise ConfigError(source.place_of(("scorers", number)), why, 'write "FILE.py", or "FILE.py:NAME"')
+    return str(source.path.parent / name)
 
 
 def _add_rules(rules: dict[str, Rule], source: Source, read: File) -> None:

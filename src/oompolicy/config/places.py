@@ -39,7 +39,9 @@ class Source:
         if start is None:
             return Place(str(self.path))
         before = sum(len(each) + 1 for each in self.text.split("\n")[: start - 1])
-        found = self.text.find(value, before)
+        # In its quotes: another text of a list may begin with it.
+        quoted = (self.text.find(f"{quote}{value}{quote}", before) + 1 for quote in "\"'")
+        found = min((place for place in quoted if place > 0), default=self.text.find(value, before))
         if found < 0:  # written with escapes
             return Place(str(self.path), start, None, value.split("\n")[line - 1])
         inside = sum(len(each) + 1 for each in value.split("\n")[: line - 1]) + column - 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from oompolicy.config.refusal import WrongValueError
@@ -15,7 +16,7 @@ from oompolicy.config.values import duration_ms, size_bytes
 from oompolicy.errors import Place
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Budget, Kill, Other, Rule
-from oompolicy.rules.syntax import parse_condition
+from oompolicy.rules.syntax import parse_condition, parse_number
 
 ACTIONS: Final[dict[str, Kill | Other]] = {
     "kill": Kill.PROCESS,
@@ -30,7 +31,12 @@ ONLY_FOR: Final = {
     "undo_after": ("high", "freeze"),
     "grace": ("kill", "kill_tree", "kill_cgroup"),
     "pre_kill": ("kill", "kill_tree", "kill_cgroup"),
+    "among": ("kill_cgroup",),
+    "by": ("kill_cgroup",),
+    "recursive": ("kill_cgroup",),
 }
+# By what cgroups are compared where nothing is said.
+BY_DEFAULT: Final = ("cgroup.current_mib",)
 _DURATION: Final = 'write "500ms", "5s", "2min", "1h"'
 _SIZE: Final = 'write "512M" or "2G"'
 
@@ -48,6 +54,7 @@ def rule_of(row: RuleRow, place_inside: PlaceInside) -> Rule:
     scope = _scope(row)
     _check_condition(row, scope, place_inside)
     _check_action(row)
+    among, by = _compared(row, place_inside)
     grace_ms = _duration(row.grace, "grace", 0)
     defaults = Rule("", "")
     return Rule(
@@ -58,10 +65,14 @@ def rule_of(row: RuleRow, place_inside: PlaceInside) -> Rule:
         policy=row.policy,
         params=tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in row.params.items()),
         action=ACTIONS[row.action],
+        among=among,
+        by=by,
+        is_recursive=row.recursive,
         amount_bytes=_amount(row),
         for_ms=_duration(row.undo_after, "undo_after", 0),
         grace_ms=grace_ms,
         cooldown_ms=_duration(row.cooldown, "cooldown", defaults.cooldown_ms),
+        must_last_anew=row.anew,
         budget=None if row.budget is None else budget_of(row.budget, ("budget",)),
         pre_kill=tuple(row.pre_kill),
         pre_kill_limit_ms=_duration(row.pre_kill_limit, "pre_kill_limit", defaults.pre_kill_limit_ms),
@@ -112,10 +123,28 @@ def _check_condition(row: RuleRow, scope: tuple[str, ...], place_inside: PlaceIn
         return
     when = row.when
     condition = parse_condition(when, lambda line, column: place_inside("when", when, line, column))
-    if condition.is_of_cgroup and scope == ("/",):
-        name = next(field.name for field in condition.fields if field.is_of_cgroup)
-        hint = 'add scope = "/some.slice", or use a field of the machine'
-        raise WrongValueError(("when",), f"{name} is of a cgroup, and the rule's scope is the machine", hint)
+    if condition.of_scope is not None and scope == ("/",):
+        hint = 'add scope = "/some.slice", write of("/some.slice", …), or use a field of the machine'
+        why = f"{condition.of_scope.name} is of a cgroup, and the rule's scope is the machine"
+        raise WrongValueError(("when",), why, hint)
+
+
+def _compared(row: RuleRow, place_inside: PlaceInside) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Patterns of the cgroups that are compared, and by what."""
+    among = (row.among,) if isinstance(row.among, str) else tuple(row.among)
+    by = (row.by,) if isinstance(row.by, str) else tuple(row.by)
+    if not among:
+        for name, value in (("by", by), ("recursive", row.recursive)):
+            if value:
+                raise WrongValueError((name,), f"{name} has no meaning without among", 'add among = "/some.slice/*"')
+        return (), ()
+    for path in among:
+        _check_path(path, ("among",))
+        if path.strip("/") == "":
+            raise WrongValueError(("among",), "the root is not killed whole", 'write "/*" for what is in it')
+    for text in by:
+        parse_number(text, partial(place_inside, "by", text))
+    return tuple(path.rstrip("/") for path in among), by or BY_DEFAULT
 
 
 def _check_action(row: RuleRow) -> None:

@@ -62,10 +62,14 @@ class RuleRow(Struct, frozen=True, forbid_unknown_fields=True):
     policy: str | None = None
     params: dict[str, Parameter] = {}
     action: Action = "kill"
+    among: str | list[str] = []
+    by: str | list[str] = []
+    recursive: bool = False
     amount: str | None = None
     undo_after: str | None = None
     grace: str | None = None
     cooldown: str | None = None
+    anew: bool = True
     budget: BudgetTable | None = None
     pre_kill: list[str] = []
     pre_kill_limit: str | None = None
@@ -86,6 +90,7 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     ttl_ms: Annotated[int, Meta(ge=1000, le=86_400_000)] | None = None
     reload_on_change: bool = True
     assign: list[AssignRow] = []
+    scorers: list[str] = []
     rule: list[RuleRow] = []
     budget: BudgetTable | None = None
     protect: ProtectTable = ProtectTable()

@@ -1,7 +1,8 @@
-"""The daemon: one loop that waits, and its two works.
+"""The daemon: one loop that waits, and its works.
 
     loop.py (signals, one poll, the order of things) -> upkeep.py (a policy kept in force by a backend)
                                                      -> rule_watch.py (rules: look, judge, act)
+                                                     -> console.py (requests of root's programs, answered)
 
 Belongs here: all I/O of a running daemon. Must not know: when to act (engine, rules), how (backends).
 

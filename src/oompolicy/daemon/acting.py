@@ -6,12 +6,12 @@ when an order is given, the steps of an action.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from oompolicy.assign import assigned
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.kill.actions import Actions, Terms
 from oompolicy.backends.kill.changes import Changes
@@ -24,10 +24,12 @@ from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.rules.protect import Protect
-from oompolicy.rules.rule import Order, Other
+from oompolicy.rules.rule import Order, Other, Outcome
+from oompolicy.scoring.scene import PastKill
 from oompolicy.service.log import log
 from oompolicy.sources.cgroup_mount import find_memory_hierarchy
 from oompolicy.sources.oomd_preference import read_preferences
+from oompolicy.values.order import ValueOrder
 
 if TYPE_CHECKING:
     from oompolicy.backends.kill.helper import Helper
@@ -38,20 +40,28 @@ _NO_OPINION: Final = "kernel_default"  # need not be asked: half the time of a c
 class Acting:
     """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
 
-    def __init__(self, actions: Actions, settings: Settings, take_snapshot: TakeSnapshot) -> None:
+    def __init__(self, actions: Actions, values: ValueOrder, take_snapshot: TakeSnapshot) -> None:
         self._actions = actions
+        self._values = values
         self._take_snapshot = take_snapshot
-        self._assign = settings.assign
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
         self._actions.make_room()
-        return self._actions.begin(order, assigned(self._take_snapshot(), self._assign), now_ms)
+        return self._actions.begin(order, self._values.between_looks(self._take_snapshot(), now_ms), now_ms)
 
     def obey(self, settings: Settings, policy: Policy) -> None:
         """Other terms from the next order on. Raises OompolicyError, and the old ones stay."""
         self._actions.terms = _terms(settings, policy)
-        self._assign = settings.assign
+
+    def ended(self, outcome: Outcome) -> None:
+        """Scorers are told of whom it has killed."""
+        at_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+        rule, scope = outcome.order.rule, outcome.order.scope
+        for name in outcome.victims:
+            comm, _, pid = name.rpartition(" (")  # "comm (pid)", see Outcome
+            cgroup = None if scope == "/" else scope
+            self._values.kills.append(PastKill(at_ms, int(pid[:-1]), comm, cgroup, f"rule {rule.name}"))
 
     def next_due_ms(self) -> int | None:
         """When something is to be undone."""
@@ -68,7 +78,7 @@ class Acting:
         self._actions.close()
 
 
-def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) -> Acting:
+def acting_for(settings: Settings, policy: Policy, values: ValueOrder, take_snapshot: TakeSnapshot) -> Acting:
     """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
     terms = _terms(settings, policy)
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
@@ -84,7 +94,7 @@ def acting_for(settings: Settings, policy: Policy, take_snapshot: TakeSnapshot) 
     )
     _say(actions.start())
     take_snapshot()  # what the first look takes of memory, the one before a kill finds again: now there is some
-    return Acting(actions, settings, take_snapshot)
+    return Acting(actions, values, take_snapshot)
 
 
 def _terms(settings: Settings, policy: Policy) -> Terms:

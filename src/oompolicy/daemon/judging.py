@@ -13,7 +13,7 @@ from oompolicy.rules.judge import Armed, Judgement, State, ended, looked, sensor
 from oompolicy.rules.look import MACHINE
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Outcome
-from oompolicy.rules.scopes import in_scope
+from oompolicy.rules.scopes import in_scope, named
 from oompolicy.rules.watch import Sensors
 
 _MEMINFO: Final = "meminfo"
@@ -27,17 +27,20 @@ class Judging:
         self._overall = overall
         self._state = State()
         self._scopes: dict[str, tuple[str, ...]] = {}
+        self._read: frozenset[str] = frozenset()
         self.set_paths(())
 
     def set_paths(self, paths: Iterable[str]) -> None:
         """These are the cgroups there are now."""
-        paths = tuple(paths)
+        paths = frozenset(paths)
         self._scopes = {each.rule.name: in_scope(each.rule, paths) for each in self._rules}
+        besides = named((pattern for each in self._rules for pattern in each.besides), paths)
+        self._read = frozenset((*(scope for scopes in self._scopes.values() for scope in scopes), *besides))
 
     @property
     def scopes(self) -> frozenset[str]:
-        """All that some rule is judged for."""
-        return frozenset(scope for scopes in self._scopes.values() for scope in scopes)
+        """All that some rule is judged for, or reads."""
+        return self._read
 
     def looked(self, readings: Readings) -> Judgement:
         """Judge all rules."""
@@ -67,7 +70,7 @@ def files_of(rules: Iterable[Armed]) -> tuple[frozenset[str], frozenset[str], fr
     cgroup: set[str] = set()
     scopes: set[str] = set()
     for each in rules:
-        scopes.update(glob for glob in each.rule.scope if glob != MACHINE)
-        for field in each.test.fields:
+        scopes.update(glob for glob in (*each.rule.scope, *each.besides) if glob != MACHINE)
+        for field in each.fields:
             (cgroup if field.is_of_cgroup else machine).update(field.files)
     return frozenset(machine - {_MEMINFO}), frozenset(cgroup), frozenset(scopes)

@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
+from oompolicy.daemon.console import Console
 from oompolicy.daemon.reload import Reload, Reloading, at_once
 from oompolicy.daemon.rule_watch import RuleWatch, Sensing
 from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
 from oompolicy.daemon.upkeep import Orders, Upkeep
-from oompolicy.errors import OompolicyError
+from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.rules.judge import Armed
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
+from oompolicy.values.order import ValueOrder
 
 # systemd wants a sign of life within its time; half of it leaves room (sd_watchdog_enabled(3)).
 _WATCHDOG_SHARE: Final = 2
@@ -40,8 +42,11 @@ class Daemon:
         reload: Callable[[], Orders] | Reload,
         rules: RuleWatch | None = None,
         open_sensing: Callable[[Sequence[Armed]], Sensing] | None = None,
+        values: ValueOrder | None = None,
     ) -> None:
-        self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders)
+        self._values = values or ValueOrder(orders.of_values)
+        self._upkeep = None if backend is None else Upkeep(backend, take_snapshot, orders, self._values)
+        self._console: Console | None = None
         self._rules = rules
         self._open_sensing = open_sensing
         self._reload = reload if isinstance(reload, Reload) else at_once(reload)
@@ -59,13 +64,15 @@ class Daemon:
         with Signals() as signals:
             try:
                 if self._upkeep is not None:
-                    self._upkeep.start()
+                    self._upkeep.start(self._poll)
                     self._wait_for_the_bell(self._upkeep.bell)
                 if self._rules is not None:
                     self._rules.start(self._poll)
                 if self._reload.changes is not None:
                     self._poll.register(self._reload.changes.fd, select.POLLIN)
                 self._poll.register(signals.fd, select.POLLIN)
+                if self._console is not None:
+                    self._console.open(self._poll, self)
                 self._notify.ready()
                 while not self._is_told_to_stop(signals):
                     pass
@@ -74,6 +81,27 @@ class Daemon:
                     self._upkeep.put_back()
             finally:
                 self._close()
+
+    def serve(self, console: Console) -> None:
+        """Have requests answered while it runs."""
+        self._console = console
+
+    def look_now(self) -> None:
+        """Look at once. Raises OompolicyError where nothing is kept in force, or could not be."""
+        if self._upkeep is None:
+            raise BackendError("look", "nothing is kept in force here: there are rules alone")
+        self._upkeep.look(now_ms())
+        if self._upkeep.trouble is not None:
+            raise BackendError("look", self._upkeep.trouble, "see the log")
+
+    def values_changed(self) -> None:
+        """Look soon."""
+        if self._upkeep is not None:
+            self._upkeep.hurry(now_ms())
+
+    def begin_reload(self) -> None:
+        """As on SIGHUP."""
+        self._begin_reload()
 
     def run_once(self) -> None:
         """Put the policy in force once, and leave it so. Raises where that fails."""
@@ -96,9 +124,19 @@ class Daemon:
                 self._reload.changes.take(now_ms())
             elif self._reloading is not None and fd == self._reloading.fd:
                 self._take_orders()
-            elif self._rules is not None:
-                self._rules.woken(fd, events, now_ms())
+            else:
+                self._take(fd, events)
         return False
+
+    def _take(self, fd: int, events: int) -> None:
+        """What else poll() may have said something of; what a sensor tells is news for scorers, too."""
+        is_news = self._upkeep is not None and self._upkeep.owns(fd)
+        if self._console is not None and self._console.owns(fd):
+            self._console.take(fd)
+        elif not is_news and self._rules is not None:
+            is_news = self._rules.woken(fd, events, now_ms())
+        if is_news and self._upkeep is not None:
+            self._upkeep.told(now_ms())
 
     def _do_what_is_due(self) -> int | None:
         """Do it; when the next thing is due, None: not before somebody says something."""
@@ -114,6 +152,8 @@ class Daemon:
             if self._upkeep.due_ms <= now:
                 self._upkeep.look(now_ms())
             next_ms = _first(next_ms, self._upkeep.due_ms)
+        if self._console is not None:
+            next_ms = _first(next_ms, self._console.turn())
         next_ms = _first(next_ms, self._see_to_changes(now))
         if self._reloading is not None:
             if self._reloading.until_ms <= now:
@@ -186,13 +226,19 @@ class Daemon:
             return
         self._end_reload()
         log(f"reloaded: policy {orders.policy.name}")
+        self._values.obey(orders.of_values)
         if self._upkeep is not None:
             self._upkeep.obey(orders, now_ms())
-        self._notify.ready()
+        self._reload_is_over(None)
 
     def _refuse(self, error: OompolicyError) -> None:
         log(f"reload: {error}: the old configuration stays in force")
+        self._reload_is_over(error)
+
+    def _reload_is_over(self, error: OompolicyError | None) -> None:
         self._notify.ready()
+        if self._console is not None:
+            self._console.reloaded(error)
 
     def _end_reload(self) -> None:
         reloading, self._reloading = self._reloading, None
@@ -203,6 +249,8 @@ class Daemon:
 
     def _close(self) -> None:
         self._end_reload()
+        if self._console is not None:
+            self._console.close()
         if self._reload.changes is not None:
             self._reload.changes.close()
         if self._rules is not None:

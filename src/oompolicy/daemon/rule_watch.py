@@ -76,8 +76,9 @@ class Pending(Protocol):
 
 
 class Keeper(Protocol):
-    """What was set for a time (backends/kill/changes.py)."""
+    """What was set for a time (backends/kill/changes.py), and who is told of whom rules have killed."""
 
+    def ended(self, outcome: Outcome) -> None: ...  # noqa: D102
     def next_due_ms(self) -> int | None: ...  # noqa: D102
     def undo_due(self, now_ms: int) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -136,8 +137,9 @@ class RuleWatch:
             return _first(self._look_ms, self._follow_ms)
         return _first(self._look_ms, self._follow_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
 
-    def woken(self, fd: int, events: int, now_ms: int) -> None:
-        """poll() has said this of a descriptor: take a turn now, if it is a reason to."""
+    def woken(self, fd: int, events: int, now_ms: int) -> bool:
+        """poll() has said this of a descriptor: take a turn now, if it is a reason to. Is it one of a sensor?"""
+        is_reason = False
         if self._sensing.owns(fd):
             try:
                 is_reason = self._sensing.take(fd, events)
@@ -152,6 +154,7 @@ class RuleWatch:
             for pending in self._pending:
                 if fd in pending.fds():
                     pending.wake_at_ms = now_ms
+        return is_reason
 
     def told(self, now_ms: int) -> None:
         """Memory is short somewhere: look now, and for a while. Where one is told all the time, not all the time."""
@@ -301,6 +304,8 @@ class RuleWatch:
 
     def _ended(self, outcome: Outcome, now_ms: int) -> None:
         """An order is over, in whatever way: the rule rests, and is judged again when it has."""
+        if self._keeper is not None:
+            self._keeper.ended(outcome)
         judgement = self._judges.ended(outcome, now_ms)
         _tell(judgement)
         if judgement.look_at_ms is not None:

@@ -14,6 +14,7 @@ from oompolicy.assign import Assignment
 from oompolicy.errors import ConfigError
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Budget, Rule
+from oompolicy.values.unit_settings import UnitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Settings:
 
     parameters are the command line's, params the file's; compiled and shadowing are the hook's; command is the command
     line that reads all of it anew. watched is the file whose changes are a reason to (None: only SIGHUP is), with its
-    drop-ins and the Python files that it names.
+    drop-ins and the Python files that it names. scorers are files; units is what systemd's unit files say.
     """
 
     backend: str = "auto"
@@ -41,6 +42,8 @@ class Settings:
     compiled: bool | None = None
     shadowing: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    scorers: tuple[str, ...] = ()
+    units: UnitSettings = field(default_factory=UnitSettings, repr=False)
     watched: Path | None = None
     python: tuple[Path, ...] = ()
 

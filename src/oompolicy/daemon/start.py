@@ -22,10 +22,12 @@ from oompolicy.compiler.checked import checked
 from oompolicy.daemon.acting import acting_for
 from oompolicy.daemon.child_reload import ChildReload
 from oompolicy.daemon.config_watch import ConfigWatch
+from oompolicy.daemon.console import Console
 from oompolicy.daemon.judging import Judging, files_of
 from oompolicy.daemon.loop import Daemon
 from oompolicy.daemon.orders_said import said_only
 from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rules_alone import RulesAlone
 from oompolicy.daemon.settings import Settings, packed, unpacked
 from oompolicy.daemon.upkeep import Orders
 from oompolicy.errors import BackendError, OompolicyError, PrivilegeError
@@ -34,13 +36,18 @@ from oompolicy.policy_file import load_policy
 from oompolicy.policy_limit import call_limit
 from oompolicy.rule_file import armed_rules
 from oompolicy.rules.judge import Armed
+from oompolicy.scorer_file import load_scorer
+from oompolicy.scoring.scorer import scorers_of
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
 from oompolicy.service.one_daemon import OneDaemon
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.live import live_snapshot
+from oompolicy.sources.senses import live_senses
 from oompolicy.sources.sensors import Sensors, Wanted
+from oompolicy.values.lifetime import default_ttl_ms
+from oompolicy.values.order import ValueOrder
 
 if TYPE_CHECKING:
     from oompolicy.backends.hook.backend import Hook
@@ -162,10 +169,15 @@ def _taking_snapshots(iterator_fd: int | None) -> TakeSnapshot:
 
 def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnapshot) -> Daemon:
     orders = orders_of(settings)
+    for note in settings.units.notes:
+        log(note)
+    values = ValueOrder(orders.of_values, live_senses())
+    if backend is None and values.has_scorers:
+        backend = RulesAlone()
     judging = Judging(orders.rules, orders.budget)
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
-    acting = None if is_said_only else acting_for(settings, orders.policy, take_snapshot)
+    acting = None if is_said_only else acting_for(settings, orders.policy, values, take_snapshot)
     rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
     changes = _changes(settings)
 
@@ -177,11 +189,19 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
         if changes is not None:
             changes.follow(new.watched, new.python)
         found = orders_of(new)
+        if backend is None and scorers_of(found.policy, found.scorers):
+            log("scorers are asked from the next start on: there was none at this one")
+        for note in new.units.notes:
+            log(note)
         if acting is not None:
             acting.obey(new, found.policy)
         return found
 
-    return Daemon(backend, take_snapshot, orders, ChildReload(settings.command, obeyed, changes), rules, _sensors)
+    reload = ChildReload(settings.command, obeyed, changes)
+    daemon = Daemon(backend, take_snapshot, orders, reload, rules, _sensors, values)
+    if not is_said_only:
+        daemon.serve(Console(settings.state_dir, values, take_snapshot))
+    return daemon
 
 
 def _changes(settings: Settings) -> ConfigWatch | None:
@@ -200,8 +220,17 @@ def _sensors(rules: Sequence[Armed]) -> Sensors:
 
 def orders_of(settings: Settings) -> Orders:
     """What may change while it runs. Raises OompolicyError where a policy or a rule does not load."""
-    rules = armed_rules(settings.rules)
-    return Orders(policy_of(settings), settings.assign, settings.interval_ms, call_limit(), rules, settings.budget)
+    return Orders(
+        policy_of(settings),
+        settings.assign,
+        settings.interval_ms,
+        call_limit(),
+        armed_rules(settings.rules),
+        settings.budget,
+        tuple(load_scorer(name) for name in settings.scorers),
+        settings.units,
+        settings.ttl_ms or default_ttl_ms(settings.interval_ms),
+    )
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -235,7 +264,7 @@ def backend_for(settings: Settings, say: Callable[[str], None], once: bool) -> H
 
 
 def _hook(settings: Settings) -> Hook:
-    from oompolicy.backends.hook.backend import Hook, default_ttl_ms
+    from oompolicy.backends.hook.backend import Hook
     from oompolicy.backends.hook.ruling import Wanted as HowWanted
     from oompolicy.backends.hook.target import load_module
 

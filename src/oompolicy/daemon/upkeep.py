@@ -6,25 +6,37 @@ Belongs here: what is done at a look, and that trouble is one line. Must not kno
 from __future__ import annotations
 
 import os
+import select
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from oompolicy.assign import Assignment, assigned
+from oompolicy.assign import Assignment
 from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
+from oompolicy.daemon.stalls import Stalls
 from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, State, step
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
-from oompolicy.policy.scoring import Scoring
 from oompolicy.rules.judge import Armed
 from oompolicy.rules.rule import Budget
+from oompolicy.scoring.scorer import Scorer
 from oompolicy.service.log import log
+from oompolicy.values.order import Told, ValueOrder
+from oompolicy.values.unit_settings import UnitSettings
 
-# Looks that something else than time brings on: so far apart at least, and a tenth of the time at most.
-HURRIED_EVERY_MS: Final = 500
-HURRIED_SHARE: Final = 10
+
+@dataclass(frozen=True, slots=True)
+class Haste:
+    """How long looks rest that something else than time brings on: at least, and times what the last one took."""
+
+    rest_ms: int
+    times: int
+
+
+NEWS: Final = Haste(500, 9)  # of what happens on the machine: a tenth of the time at most
+REQUESTED: Final = Haste(50, 1)  # by root: half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +49,26 @@ class Orders:
     limit: CallLimit
     rules: tuple[Armed, ...] = ()
     budget: Budget | None = None  # of all rules together
+    scorers: tuple[Scorer, ...] = ()
+    units: UnitSettings = field(default_factory=UnitSettings)
+    ttl_ms: int | None = None  # of values that a scorer does not give anew
+
+    @property
+    def of_values(self) -> Told:
+        """What they say of values."""
+        return Told(self.policy, self.limit, self.assign, self.scorers, self.units, self.ttl_ms)
 
 
 class Upkeep:
     """One backend at work for one policy."""
 
-    def __init__(self, backend: Backend, take_snapshot: TakeSnapshot, orders: Orders) -> None:
+    def __init__(self, backend: Backend, take_snapshot: TakeSnapshot, orders: Orders, values: ValueOrder) -> None:
         self._backend = backend
         self._take_snapshot = take_snapshot
         self._orders = orders
-        self._scoring = Scoring(orders.policy, orders.limit)
+        self._values = values
+        self._stalls = Stalls()
+        self._poll: select.poll | None = None
         self._state = State(orders.interval_ms)
         self._hurried_ms: int | None = None
         self._looked_ms = 0
@@ -55,19 +77,27 @@ class Upkeep:
     @property
     def due_ms(self) -> int:
         """When to look next."""
-        return self._state.look_at_ms if self._hurried_ms is None else min(self._state.look_at_ms, self._hurried_ms)
+        times = (self._state.look_at_ms, self._hurried_ms, self._values.next_end_ms)
+        return min(each for each in times if each is not None)
 
-    def start(self) -> None:
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be seen, or put in force, now; None: it is."""
+        return self._state.blind
+
+    def start(self, poll: select.poll) -> None:
         """Raises what the backend's start raises."""
         for line in self._backend.start(self._take_snapshot()):
             log(line)
         log(f"policy {self._orders.policy.name}, backend {self._backend.name}, pid {os.getpid()}")
+        self._poll = poll
+        self._listen()
 
     def run_once(self) -> None:
         """Put the policy in force once. Raises where that fails."""
         for line in self._backend.start(self._take_snapshot()):
             log(line)
-        for note in dict.fromkeys(self._seen().notes):
+        for note in dict.fromkeys(self._seen(0).notes):
             log(note)
         self._backend.enforce()
 
@@ -75,8 +105,9 @@ class Upkeep:
         """Later trouble is one line in the log, and what is in force stays."""
         began_ns = time.thread_time_ns()
         self._hurried_ms = None
+        self._values.forget_ended(now_ms)
         try:
-            self._apply(self._seen(), now_ms)
+            self._apply(self._seen(now_ms), now_ms)
         except OompolicyError as error:
             self._apply(Blind(str(error)), now_ms)
         except Exception as error:  # a bug of ours must not leave the machine without what is in force
@@ -84,11 +115,19 @@ class Upkeep:
         self._looked_ms = now_ms
         self._took_ms = (time.thread_time_ns() - began_ns) // 1_000_000
 
-    def hurry(self, now_ms: int) -> None:
-        """Something has changed: look now, or as soon as looks have rested for nine times as long as one takes."""
-        soonest_ms = self._looked_ms + max(HURRIED_EVERY_MS, self._took_ms * HURRIED_SHARE)
-        if self._hurried_ms is None:
-            self._hurried_ms = max(now_ms, soonest_ms)
+    def hurry(self, now_ms: int, haste: Haste = REQUESTED) -> None:
+        """A value has changed: look soon."""
+        due_ms = max(now_ms, self._looked_ms + max(haste.rest_ms, self._took_ms * haste.times))
+        self._hurried_ms = due_ms if self._hurried_ms is None else min(due_ms, self._hurried_ms)
+
+    def told(self, now_ms: int) -> None:
+        """Something has happened on the machine: scorers, if there are any, are asked soon."""
+        if self._values.has_scorers:
+            self.hurry(now_ms, NEWS)
+
+    def owns(self, fd: int) -> bool:
+        """Is this descriptor one that tells of something?"""
+        return self._stalls.owns(fd)
 
     @property
     def bell(self) -> Bell | None:
@@ -99,12 +138,12 @@ class Upkeep:
         """The bell has rung: there is an OOM to tell of, and the machine is another."""
         if self._backend.bell is not None:
             self._backend.bell.silence()
-        self.hurry(now_ms)
+        self.hurry(now_ms, NEWS)
 
     def obey(self, orders: Orders, now_ms: int) -> None:
         """Other orders from now on."""
         self._orders = orders
-        self._scoring = Scoring(orders.policy, orders.limit)
+        self._listen()
         self._apply(Reconfigured(orders.interval_ms), now_ms)
 
     def put_back(self) -> None:
@@ -117,15 +156,22 @@ class Upkeep:
 
     def close(self) -> None:
         """Let go of what is held."""
+        self._stalls.close()
         self._backend.close()
 
-    def _seen(self) -> Looked:
-        found = self._scoring.scored(assigned(self._take_snapshot(), self._orders.assign))
-        looked = self._backend.look(found.snapshot, self._orders.policy, self._orders.limit)
-        if found.fault is None:
-            return looked
-        told = f"policy {self._orders.policy.name} faulted for {found.fault.who}: {found.fault.why}: its values stay"
-        return replace(looked, notes=(told, *looked.notes))
+    def _listen(self) -> None:
+        """Scorers are asked when tasks stall, too."""
+        if not self._values.has_scorers:
+            self._stalls.close()
+        elif self._poll is not None and not self._stalls.open(self._poll):
+            log("the kernel does not tell of stalls here: scorers are asked when a rule's sensors tell, and regularly")
+
+    def _seen(self, now_ms: int) -> Looked:
+        snapshot = self._take_snapshot()
+        self._values.kills.extend(self._backend.take_kills(snapshot))
+        valued = self._values.looked(snapshot, now_ms)
+        looked = self._backend.look(valued.snapshot, self._orders.policy, self._orders.limit)
+        return replace(looked, notes=(*valued.notes, *looked.notes)) if valued.notes else looked
 
     def _apply(self, event: Event, now_ms: int) -> None:
         self._state, actions = step(self._state, event, now_ms)

@@ -10,8 +10,8 @@ from typing import Final
 
 from oompolicy.errors import ConfigError
 from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, rule_name
+from oompolicy.rules.judge import armed
 from oompolicy.rules.rule import Rule
-from oompolicy.rules.syntax import parse_condition
 
 LONGEST_MS: Final = 366 * 86_400_000  # config/values.py
 
@@ -34,9 +34,12 @@ def checked(imported: Imported) -> Imported:
 
 def _refused(rule: Rule) -> str | None:
     try:
-        parse_condition(rule.when)
+        armed(rule)
     except ConfigError as error:
         return f"{rule.when}: {error.why}"
+    for path in (*rule.scope, *rule.among):
+        if path.startswith("/sys/fs/cgroup"):
+            return f"{path} is a path of the file system, not one from the root of the cgroups"
     if max(rule.grace_ms, rule.cooldown_ms) > LONGEST_MS:
         return "it would rest for more than a year"
     return None

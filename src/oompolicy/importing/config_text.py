@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from oompolicy.assign import Assignment
 from oompolicy.importing.imported import Imported, ImportedRule, plain
 from oompolicy.rules.rule import Kill, Other, Rule
 
@@ -34,6 +35,7 @@ def config_text(imported: Imported) -> str:
             )
     if not imported.rules:
         lines += ["#", "# No rule came of it: the kernel alone decides."]
+    lines += _assigned(imported)
     lines += _protect(imported)
     for rule in imported.rules:
         lines += ["", *_rule(rule)]
@@ -45,7 +47,11 @@ def _rule(imported: ImportedRule) -> Iterator[str]:
         yield from _wrapped(origin.origin, "# ")
     yield "[[rule]]"
     for key, value in _keys(imported.rule):
-        yield f"{key} = {_value(value)}"
+        line = f"{key} = {_value(value)}"
+        if isinstance(value, list) and len(line) > WIDTH:
+            yield from (f"{key} = [", *(f"    {_value(one)}," for one in value), "]")
+        else:
+            yield line
 
 
 def _wrapped(text: str, start: str) -> list[str]:
@@ -68,9 +74,16 @@ def _keys(rule: Rule) -> Iterator[tuple[str, object]]:
     if rule.policy is not None:
         yield "policy", rule.policy
     yield "action", _ACTIONS.get(rule.action, rule.action.value)
+    for key, texts in (("among", rule.among), ("by", rule.by)):
+        if texts:
+            yield key, texts[0] if len(texts) == 1 else list(texts)
+    if rule.is_recursive:
+        yield "recursive", True
     if rule.grace_ms:
         yield "grace", _duration(rule.grace_ms)
     yield "cooldown", _duration(rule.cooldown_ms)
+    if not rule.must_last_anew:
+        yield "anew", False
     if rule.pre_kill:
         yield "pre_kill", list(rule.pre_kill)
         yield "pre_kill_limit", _duration(rule.pre_kill_limit_ms)
@@ -78,6 +91,22 @@ def _keys(rule: Rule) -> Iterator[tuple[str, object]]:
         yield "notify", list(rule.notify)
     if rule.is_dry_run:
         yield "dry_run", True
+
+
+def _assigned(imported: Imported) -> Iterator[str]:
+    """[[assign]] as one list: it has a row for each path."""
+    if not imported.assigned:
+        return
+    yield from ("", "assign = [")
+    before = None
+    for one in imported.assigned:
+        if one.origin != before:
+            yield from (f"    {line}" for line in _wrapped(one.origin.origin, "# "))
+        before = one.origin
+        asked = {name: getattr(one.row, name) for name in Assignment.__slots__ if name != "value"}
+        said = ", ".join(f"{name} = {_value(text)}" for name, text in asked.items() if text is not None)
+        yield f"    {{ {said}, value = {one.row.value} }},"
+    yield "]"
 
 
 def _protect(imported: Imported) -> Iterator[str]:
@@ -99,7 +128,13 @@ def _duration(duration_ms: int) -> str:
 
 
 def _value(value: object) -> str:
-    """A TOML value: JSON's texts, numbers, lists and booleans are TOML's too."""
+    """A TOML value: JSON's texts, numbers, lists and booleans are TOML's too.
+
+    >>> print(_value('of("/a", cgroup.swap_mib > 0)'))
+    'of("/a", cgroup.swap_mib > 0)'
+    """
+    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
+        return f"'{value}'"
     text = json.dumps(value, ensure_ascii=False)
     # TOML wants the one control character escaped that JSON lets stand.
     return text.replace("\x7f", "\\u007f")

@@ -17,6 +17,7 @@ from oompolicy.importing import when
 from oompolicy.importing.imported import (
     BYTES_PER_KIB,
     BYTES_PER_MIB,
+    DESKTOP,
     Imported,
     ImportedRule,
     LeftOut,
@@ -55,7 +56,6 @@ NO_EQUIVALENT: Final = {
     "-v": "prints a version, sets nothing",
     "-h": "prints a help, sets nothing",
     "--help": "prints a help, sets nothing",
-    "-n": "no notification over D-Bus: name a command in the rule's notify",
 }
 
 
@@ -113,6 +113,7 @@ def import_arguments(arguments: Sequence[str], source: str, place: str = "") -> 
     options = list(_options(arguments, place))
     for option in options:
         _take(option, read)
+    _take_desktop(read)
     policy, policy_name = _policy(read)
     rules = tuple(_rules(read, policy_name, _that_matter(options), source))
     uids = (0,) if "--ignore-root-user" in read.flags else ()
@@ -148,7 +149,7 @@ def _options(arguments: Sequence[str], place: str) -> Iterator[_Option]:
                     value, position = _next(arguments, position, name, at), position + 1
                 yield _Option(name, value, Setting(f"{name} {shlex.quote(value)}", at))
                 break
-            if name not in NO_EQUIVALENT and name != "-g":
+            if name not in NO_EQUIVALENT and name not in ("-g", "-n"):
                 raise bad(at, f"there is no option {name} in earlyoom 1.9")
             yield _Option(name, "", Setting(name, at))
 
@@ -171,7 +172,7 @@ def _take(option: _Option, read: _Read) -> None:
             read.swap_kib = _pair(option, None)
         case "--prefer" | "--avoid" | "--ignore":
             read.regexes[option.name] = option
-        case "--ignore-root-user" | "--sort-by-rss" | "--dryrun" | "-g":
+        case "--ignore-root-user" | "--sort-by-rss" | "--dryrun" | "-g" | "-n":
             read.flags[option.name] = option
         case "-w":
             read.wait_ms = int(1000 * _number(option, option.value))
@@ -190,6 +191,16 @@ def _take_script(option: _Option, read: _Read) -> None:
         read.pre_kill = (option.value,)
     why = "the command is run, but does not get EARLYOOM_PID and its kind: see docs/rules.md for what it gets"
     read.left_out.append(LeftOut(f"{option.setting.text}: its environment", why, option.setting.place))
+
+
+def _take_desktop(read: _Read) -> None:
+    """-n tells every user's desktop; a rule tells one command, or the desktops."""
+    option = read.flags.get("-n")
+    if option is not None and read.notify:
+        why = f"a rule has one notify, and -N names {read.notify[0]}"
+        read.left_out.append(LeftOut(option.setting.text, why, option.setting.place))
+    elif option is not None:
+        read.notify = DESKTOP
 
 
 def _pair(option: _Option, most: float | None) -> tuple[float, float]:

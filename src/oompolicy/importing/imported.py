@@ -9,10 +9,12 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from oompolicy.assign import Assignment
 from oompolicy.errors import ConfigError, Place
 from oompolicy.rules.rule import Rule
 
 MOST_NAME = 64  # a rule's name, see docs/rules.md
+DESKTOP = ("desktop",)  # a rule's notify: every user that has a session
 BYTES_PER_KIB = 1 << 10
 BYTES_PER_MIB = 1 << 20
 
@@ -48,6 +50,14 @@ class ImportedRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """A row of [[assign]], for a policy that reads values, and from which setting it was made."""
+
+    row: Assignment
+    origin: Setting
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFile:
     """A policy that a rule names: a file beside the configuration."""
 
@@ -69,6 +79,7 @@ class Imported:
     left_out: tuple[LeftOut, ...] = ()
     protected_comms: tuple[str, ...] = ()
     protected_uids: tuple[int, ...] = ()
+    assigned: tuple[ImportedRow, ...] = ()
 
 
 def rule_name(text: str, taken: Collection[str] = ()) -> str:

@@ -46,34 +46,23 @@ def names_of(regex: str) -> Names | None:
     return Names(_without(exact, long), _without(starts, long), tuple(dict.fromkeys(long)))
 
 
-def globs_of(regex: str) -> tuple[str, ...] | None:
-    """The patterns, as a shell has them, that say the same of a name; None where there are none.
+def globs_of(regex: str, is_path: bool = False) -> tuple[str, ...] | None:
+    """The patterns, as a shell has them, that say the same of a name, or of a path; None where there are none.
 
     >>> globs_of("^(init|X)$|^kde|web|shell$")
     ('init', 'X', 'kde*', '*web*', '*shell')
+    >>> globs_of("^/usr/lib/gdm3/|(^|/)sshd$", is_path=True)
+    ('/usr/lib/gdm3/*', '*/sshd')
     """
     patterns = []
     for piece in _pieces(regex):
         if piece is None:
             return None
         before, after = "" if piece.at_start else "*", "" if piece.at_end else "*"
+        if is_path and piece.may_follow_slash:
+            before = "*/"
         patterns += [f"{before}{glob.escape(literal)}{after}" for literal in piece.literals]
     return tuple(dict.fromkeys(patterns))
-
-
-def paths_of(regex: str) -> tuple[str, ...] | None:
-    """The paths that an anchored alternation of whole paths stands for; None where it says more.
-
-    >>> paths_of("^(/usr/bin/gdm|/usr/bin/sddm)$")
-    ('/usr/bin/gdm', '/usr/bin/sddm')
-    """
-    if not regex.startswith("^"):
-        return None
-    body, is_exact = _ending(regex[1:])
-    literals = _literals(body)
-    if not is_exact or literals is None or not all(path.startswith("/") for path in literals):
-        return None
-    return tuple(literals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +72,7 @@ class _Piece:
     literals: tuple[str, ...]
     at_start: bool
     at_end: bool
+    may_follow_slash: bool = False
 
 
 def _pieces(regex: str) -> Iterator[_Piece | None]:
@@ -91,7 +81,7 @@ def _pieces(regex: str) -> Iterator[_Piece | None]:
         anchor = next((anchor for anchor in reversed(_ANCHORS) if part.startswith(anchor)), "")
         body, at_end = _ending(part.removeprefix(anchor))
         literals = _literals(body)
-        yield None if literals is None else _Piece(tuple(literals), anchor != "", at_end)
+        yield None if literals is None else _Piece(tuple(literals), anchor != "", at_end, anchor not in ("", "^"))
 
 
 def _without(names: list[str], long: list[str]) -> tuple[str, ...]:

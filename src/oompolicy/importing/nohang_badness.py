@@ -9,35 +9,89 @@ Belongs here: which expressions on which properties a policy can test. Must not 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import Final
 
-from oompolicy.importing.imported import LeftOut, PolicyFile
-from oompolicy.importing.names import COMM_BYTES, Names, names_of, paths_of
+from oompolicy.assign import Assignment
+from oompolicy.importing.imported import ImportedRow, LeftOut, PolicyFile
+from oompolicy.importing.names import COMM_BYTES, globs_of, names_of
 from oompolicy.importing.nohang_keys import Badness, Keys
-from oompolicy.importing.policy_text import Clause, Constant, add_points, name_clauses, policy_source, regex_clause
+from oompolicy.importing.policy_text import (
+    Clause,
+    Constant,
+    add_points,
+    name_clauses,
+    policy_source,
+    regex_clause,
+    thousandths,
+)
 
 POLICY_NAME: Final = "nohang"
 
 _NOT_READ: Final = {
-    "CGROUP_V1": "a process's line of a cgroup v1 hierarchy is not what a policy reads: it asks by memory cgroup",
-    "CWD": "a policy does not read where a process works",
-    "CMDLINE": "a policy does not read command lines",
-    "ENVIRON": "a policy does not read environments",
+    "CGROUP_V1": "a process's line of a cgroup v1 hierarchy is not read: it goes by its memory cgroup",
+    "CWD": "where a process works is not read",
 }
+# What a row of [[assign]] reads.
+_ROWS: Final = {"REALPATH": "exe", "CMDLINE": "cmdline", "ENVIRON": "environment", "CGROUP_V2": "cgroup"}
+# A hundred times all memory: more says no more, and a value that somebody else has set must not overflow.
+_MOST: Final = 100_000
+_OF_VALUES: Final = Clause(
+    "task.value is not None and -MOST <= task.value <= MOST and (task.value < 0 or task.oom_score_adj >= 0)",
+    "points += task.value * (oc.totalpages // 1000)",
+    (Constant("MOST", _MOST, "values of [[assign]] are thousandths of all memory, as oom_score_adj is"),),
+)
 
 
-def policy_of(keys: Keys, left_out: list[LeftOut]) -> tuple[tuple[PolicyFile, ...], str | None]:
-    """The policy's file and its name in a rule; none where the kernel's choice stands."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who is chosen: the policy's file and its name in a rule, None where the kernel's choice stands; and values."""
+
+    files: tuple[PolicyFile, ...] = ()
+    policy: str | None = None
+    rows: tuple[ImportedRow, ...] = ()
+
+
+def chosen(keys: Keys, left_out: list[LeftOut]) -> Chosen:
+    """What a policy can test is in the policy; what [[assign]] reads is a value, in thousandths of all memory."""
     clauses: list[Clause] = []
     if keys.truth("ignore_positive_oom_score_adj"):
         clauses.append(Clause("task.oom_score_adj > 0", "points -= task.oom_score_adj * (oc.totalpages // 1000)"))
+    rows: list[ImportedRow] = []
     for number, badness in enumerate(keys.badness, start=1):
-        clauses += _clauses(badness, f"{badness.property}_{number}", left_out)
+        of_it = _rows(badness)
+        if of_it:
+            rows += of_it
+        else:
+            clauses += _clauses(badness, f"{badness.property}_{number}", left_out)
+    if rows:
+        clauses.append(_OF_VALUES)
+    if len({row.origin for row in rows}) > 1:
+        why = "of several such lines that match a process the last counts, for it has one value; nohang adds them up"
+        left_out.append(LeftOut(f"@BADNESS_ADJ_RE_{', _'.join(_ROWS)}", why, rows[0].origin.place))
     if not clauses:
-        return (), None
+        return Chosen()
     doc = "Whom nohang takes: the highest oom_score, with its adjustments of badness."
     file = f"{POLICY_NAME}.py"
-    return (PolicyFile(file, policy_source(POLICY_NAME, doc, clauses, "points")),), file
+    return Chosen((PolicyFile(file, policy_source(POLICY_NAME, doc, clauses, "points")),), file, tuple(rows))
+
+
+def _rows(badness: Badness) -> list[ImportedRow]:
+    """One for each pattern; none where the policy itself can tell, or the expression is no pattern."""
+    key = _ROWS.get(badness.property)
+    if key is None or (key == "cgroup" and _cgroup(badness.regex) is not None):
+        return []
+    globs = globs_of(badness.regex, is_path=True)
+    if globs is None or (key == "environment" and not all(glob[0] == glob[-1] == "*" for glob in globs)):
+        return []  # nohang's ^ and $ are of the whole environment
+    value = min(max(thousandths(badness.points), -_MOST), _MOST)
+    return [ImportedRow(_row(value, key, glob), badness.setting) for glob in globs]
+
+
+def _row(value: int, key: str, glob: str) -> Assignment:
+    """With any comm it is of the processes, and not of the cgroup."""
+    row = Assignment(value, comm="*" if key == "cgroup" else None)
+    return replace(row, **{key: glob})  # type: ignore[arg-type]
 
 
 def _clauses(badness: Badness, constant: str, left_out: list[LeftOut]) -> list[Clause]:
@@ -57,13 +111,6 @@ def _clauses(badness: Badness, constant: str, left_out: list[LeftOut]) -> list[C
             if names.never_met:
                 leave_out(f"longer than the {COMM_BYTES} bytes of a name, never met: {', '.join(names.never_met)}")
             return name_clauses(names, constant, comment, statement, and_also)
-        case "REALPATH":
-            paths = paths_of(badness.regex)
-            if paths is None:
-                leave_out("a policy does not read a program's path, and this is no list of whole paths")
-                return []
-            leave_out("taken by the names of the programs, not by their paths: another program of that name counts too")
-            return name_clauses(_names_of_programs(paths), constant, comment, statement, and_also)
         case "UID":
             uids = _uids(badness.regex)
             if uids is None:
@@ -73,23 +120,13 @@ def _clauses(badness: Badness, constant: str, left_out: list[LeftOut]) -> list[C
                 leave_out("nohang asks for the effective user id, a policy for the real one")
             found = Constant(constant, uids, comment)
             return [Clause(f"task.uid in {constant}{and_also}", statement, (found,))]
-        case "CGROUP_V2":
-            path = _cgroup(badness.regex)
-            if path is None:
-                leave_out("a policy asks whether a process is under a cgroup: ^/a.slice/ and ^/a.slice$ are such paths")
-                return []
+        case "CGROUP_V2" if (path := _cgroup(badness.regex)) is not None:
             found = Constant(constant, path, comment)
             test = f"task.memcg is not None and task.memcg.is_under({constant}){and_also}"
             return [Clause(test, statement, (found,))]
         case other:
-            leave_out(_NOT_READ[other])
+            leave_out(_NOT_READ.get(other, "more than a list of texts, and [[assign]] knows patterns alone"))
             return []
-
-
-def _names_of_programs(paths: tuple[str, ...]) -> Names:
-    """A process's name is its program's, cut off after 15 bytes, as long as it does not rename itself."""
-    names = [path.rpartition("/")[2].encode()[:COMM_BYTES].decode(errors="ignore") for path in paths]
-    return Names(tuple(dict.fromkeys(name for name in names if name)))
 
 
 def _uids(regex: str) -> tuple[int, ...] | None:

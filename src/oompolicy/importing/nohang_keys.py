@@ -35,7 +35,7 @@ DEFAULTS: Final = {
 
 _POLLING = "the daemon sleeps until the kernel wakes it, and sets its own pace near a threshold"
 _LOGGING = "a matter of the log, not of the rules"
-_POP_UP = "pop-ups on every desktop are not made: name a command in the rule's notify"
+_POP_UP = "what is shown on a desktop is notify-send's own, and its text the rule's name and what was done"
 
 NO_EQUIVALENT: Final = {
     **dict.fromkeys(("fill_rate_mem", "fill_rate_swap", "fill_rate_zram", "max_sleep", "min_sleep"), _POLLING),
@@ -48,13 +48,8 @@ NO_EQUIVALENT: Final = {
         ),
         _LOGGING,
     ),
-    "post_action_gui_notifications": _POP_UP,
     "hide_corrective_action_type": _POP_UP,
     "env_cache_time": _POP_UP,
-    "warning_threshold_max_psi": "warnings are given by memory and swap alone here",
-    "warning_threshold_max_zram": "the memory of zram devices is not read",
-    "soft_threshold_max_zram": "the memory of zram devices is not read",
-    "hard_threshold_max_zram": "the memory of zram devices is not read",
     "min_badness": "who is chosen goes, however small: a policy can say SPARE to the small ones, which means last",
     "post_soft_action_delay": "the daemon waits for the memory of the victim before it judges again",
     "post_zombie_delay": "the daemon waits for the memory of the victim before it judges again",

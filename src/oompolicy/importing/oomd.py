@@ -3,8 +3,9 @@
 Sources: docs/configuration.md, core_plugins.md, ruleset_cgroup.md, drop_in_configs.md, prekill_hooks.md of oomd 0.5.0
 (GPL-2.0), and src/oomd/plugins/BaseKillPlugin.cpp.
 
-A rule of ours watches a cgroup and kills inside it; a ruleset of oomd may watch one and kill in another. What would
-make a rule fire more often than its ruleset is written with dry_run = true, and said.
+A ruleset becomes a rule of the machine for each action that kills: it asks of() the cgroups that detectors name, and
+compares those that the action names. What would make a rule fire more often than its ruleset is written with
+dry_run = true, and said.
 
 Belongs here: rulesets, detector groups, the chain of actions. Must not know: what single detectors say
 (oomd_detectors.py), whom single actions take (oomd_actions.py).
@@ -14,15 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 from oompolicy.importing import when
-from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, PolicyFile, Setting, bad, rule_name
+from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, Setting, bad, rule_name
 from oompolicy.importing.json_places import Node, read_json
-from oompolicy.importing.oomd_actions import KILLS, NOT_KILLS, narrowed, policy_of, remarks
-from oompolicy.importing.oomd_detectors import BadArgumentError, Detected, Plugin, detected, globs, truth
+from oompolicy.importing.oomd_actions import KILLS, NOT_KILLS, among, remarks, wanted
+from oompolicy.importing.oomd_detectors import BadArgumentError, Plugin, argument, detected, globs, truth
 from oompolicy.rules.rule import Kill, Other, Rule
 
 POST_ACTION_DELAY_S: Final = 15  # DEFAULT_POST_ACTION_DELAY, engine/Ruleset.h
@@ -47,7 +49,6 @@ class _Out:
 
     path: str
     rules: list[ImportedRule] = field(default_factory=list)
-    policies: list[PolicyFile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, what: str, why: str, place: str) -> None:
@@ -77,12 +78,11 @@ class _Ruleset:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A detector group as a rule would have it: the condition, the scope, and whether it fires more often than oomd."""
+    """Detector groups as a rule has them: the condition, and whether it holds more often than oomd's."""
 
     condition: str
-    scope: tuple[str, ...]
     is_looser: bool
-    origin: Setting
+    origins: tuple[Setting, ...]
 
 
 def is_oomd(text: str) -> bool:
@@ -104,12 +104,7 @@ def import_oomd(text: str, path: str) -> Imported:
         raise bad(path, "there are no rulesets")
     for node in _array(root["rulesets"], path, "rulesets"):
         _import_ruleset(_ruleset(node, path, out), out)
-    if any(rule.rule.action is Kill.CGROUP for rule in out.rules):
-        why = (
-            "what is compared and killed is the cgroup that a process is in, not all below the one that a pattern names"
-        )
-        out.leave_out("cgroup", why, path)
-    return Imported("oomd", path, tuple(out.rules), tuple(out.policies), tuple(out.left_out))
+    return Imported("oomd", path, tuple(out.rules), (), tuple(out.left_out))
 
 
 def _ruleset(node: Node, path: str, out: _Out) -> _Ruleset:
@@ -157,17 +152,22 @@ def _plugin(node: Node, path: str, own: tuple[str, ...]) -> Plugin:
 
 
 def _import_ruleset(ruleset: _Ruleset, out: _Out) -> None:
-    kills = list(_chain(ruleset, out))
-    if not kills and ruleset.groups:
+    actions = list(_chain(ruleset, out))
+    if not actions and ruleset.groups:
         out.leave_out(ruleset.name, "none of its actions does anything that a rule can do", ruleset.place)
-    several = len(ruleset.groups) > 1 or len(kills) > 1
-    for group in ruleset.groups:
-        for action in kills:
-            watched = _watched(ruleset, group, action, out)
-            if watched is not None:
-                name = f"{ruleset.name}: {group.title}" if several else ruleset.name
-                name = rule_name(name, {rule.rule.name for rule in out.rules})
-                out.rules.append(_rule(ruleset, watched, action, name, out))
+        return
+    watched = [one for group in ruleset.groups if (one := _watched(ruleset, group, out)) is not None]
+    for is_looser in (False, True):
+        # As one rule, so that one delay is for all groups, as there.
+        same = [one for one in watched if one.is_looser is is_looser]
+        if same:
+            condition = when.any_of(*(one.condition for one in same))
+            together = _Watched(condition, is_looser, tuple(one.origins[0] for one in same))
+            for action in actions:
+                with _at(action):
+                    rule = _rule(ruleset, together, action, out)
+                if rule is not None:
+                    out.rules.append(rule)
 
 
 def _chain(ruleset: _Ruleset, out: _Out) -> Iterator[Plugin]:
@@ -186,66 +186,36 @@ def _chain(ruleset: _Ruleset, out: _Out) -> Iterator[Plugin]:
             return
 
 
-def _watched(ruleset: _Ruleset, group: _Group, action: Plugin, out: _Out) -> _Watched | None:
+def _watched(ruleset: _Ruleset, group: _Group, out: _Out) -> _Watched | None:
+    """All of a group's detectors; None where it never fires."""
     what = f"{ruleset.name}: {group.title}"
-    found = [(plugin, _detected(plugin)) for plugin in group.plugins]
-    for plugin, one in found:
-        if one.never:
-            out.leave_out(
-                f"{what}: {plugin.text}", f"no rule: {'; '.join(one.notes) or 'it never fires'}", plugin.place
-            )
-            return None
-    scope = ruleset.scope or _scope(found, action)
     parts: list[str] = []
     is_looser = False
-    for plugin, one in found:
-        condition, lost = _part(plugin, one, scope)
-        if condition:
-            parts.append(condition)
-        for note in one.notes if lost is None else (*one.notes, f"{lost}; {LOOSER}"):
-            out.leave_out(f"{what}: {plugin.text}", note, plugin.place)
-        if condition and one.cgroups not in ((), scope):
-            why = f"it asks whether anything of {', '.join(scope)} was reclaimed, which is more"
+    for plugin in group.plugins:
+        with _at(plugin):
+            one = detected(plugin, ruleset.scope)
+        if one.never:
+            why = f"no rule: {'; '.join(one.notes) or 'it never fires'}"
             out.leave_out(f"{what}: {plugin.text}", why, plugin.place)
-        is_looser = is_looser or lost is not None
+            return None
+        if one.condition:
+            parts.append(one.condition)
+        for note in one.notes if one.lost is None else (*one.notes, f"{one.lost}; {LOOSER}"):
+            out.leave_out(f"{what}: {plugin.text}", note, plugin.place)
+        is_looser = is_looser or one.lost is not None
     if not parts:
         out.leave_out(what, "nothing is left of its detectors to make a condition of", group.place)
         return None
-    if len(scope) > 1:
-        why = f"oomd takes the worst of {', '.join(scope)}; the rule is judged for each, and kills inside it"
-        out.leave_out(what, why, group.place)
-    return _Watched(when.all_of(*dict.fromkeys(parts)), scope, is_looser, Setting(what, group.place))
+    return _Watched(when.all_of(*dict.fromkeys(parts)), is_looser, (Setting(what, group.place),))
 
 
-def _detected(plugin: Plugin) -> Detected:
+@contextmanager
+def _at(plugin: Plugin) -> Iterator[None]:
+    """What is wrong with its arguments is told with its place."""
     try:
-        return detected(plugin)
+        yield
     except BadArgumentError as error:
         raise bad(plugin.place, str(error)) from None
-
-
-def _part(plugin: Plugin, one: Detected, scope: tuple[str, ...]) -> tuple[str, str | None]:
-    """The condition of one detector in a rule of that scope, and what of it is lost."""
-    if one.cgroups in ((), scope):
-        return one.condition, one.lost
-    if plugin.name == "memory_reclaim" and _held(scope, one.cgroups):
-        # A cgroup's memory.stat counts what is below it too.
-        return one.condition, one.lost
-    return "", f"a rule reads of the cgroup that it kills in alone, {', '.join(scope)}"
-
-
-def _scope(found: list[tuple[Plugin, Detected]], action: Plugin) -> tuple[str, ...]:
-    """Of the cgroups that detectors watch, those that hold what is to be killed; the machine where none is watched."""
-    watching = [(plugin.name, one.cgroups) for plugin, one in found if one.cgroups]
-    if not watching:
-        return MACHINE
-    # What asks for reclaim asks whether the others are right: it follows them.
-    sets = [cgroups for name, cgroups in watching if name != "memory_reclaim"] or [watching[0][1]]
-    return max(sets, key=lambda cgroups: (_held(cgroups, action.cgroups), len(cgroups)))
-
-
-def _held(scope: tuple[str, ...], targets: tuple[str, ...]) -> int:
-    return sum(is_under(target, scope) for target in targets)
 
 
 def is_under(target: str, scope: tuple[str, ...]) -> bool:
@@ -263,60 +233,53 @@ def is_under(target: str, scope: tuple[str, ...]) -> bool:
     return False
 
 
-def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, name: str, out: _Out) -> ImportedRule:
-    """One rule of one detector group and one action."""
-    origins = (watched.origin, Setting(action.text, action.place))
-    delay_ms = round(1000 * float(_argument_number(action, "post_action_delay", ruleset.delay_s)))
-    is_dry = watched.is_looser or truth(action, "dry", False)
-    rule = Rule(name, watched.condition, watched.scope, cooldown_ms=delay_ms, is_dry_run=is_dry)
+def _rule(ruleset: _Ruleset, watched: _Watched, action: Plugin, out: _Out) -> ImportedRule | None:
+    """One rule of an action, and of the detector groups that set it off; None where it would kill nobody."""
+    name = rule_name(ruleset.name, {rule.rule.name for rule in out.rules})
+    rule = Rule(
+        name,
+        watched.condition,
+        ruleset.scope or MACHINE,
+        cooldown_ms=round(1000 * argument(action, "post_action_delay", ruleset.delay_s)),
+        must_last_anew=not when.lasts(watched.condition),
+        is_dry_run=watched.is_looser or truth(action, "dry", False),
+    )
+    origins = (*watched.origins, Setting(action.text, action.place))
     if action.name == "systemd_restart":
-        return ImportedRule(_restart(rule, action, watched, out), origins)
-    targets = action.cgroups
-    inside = [target for target in targets if is_under(target, watched.scope)]
-    what = f"{name}: {action.name}"
-    if not inside:
-        why = f"it kills in {', '.join(targets) or 'no cgroup'}, a rule in what it watches: it has dry_run = true"
-        out.leave_out(what, why, action.place)
-        return ImportedRule(replace(rule, action=Kill.CGROUP, is_dry_run=True), origins)
-    outside = ", ".join(target for target in targets if target not in inside)
-    if outside:
-        why = f"a rule kills inside the cgroup that it watches, {', '.join(watched.scope)}, not in {outside}"
-        out.leave_out(what, why, action.place)
-    rule = replace(rule, action=Kill.CGROUP, scope=narrowed(watched.scope, inside))
-    for why in remarks(action, rule.scope, inside):
-        out.leave_out(what, why, action.place)
-    policy, file = policy_of(action, rule.scope, inside, len(out.policies) + 1)
-    if file is not None:
-        same = next((known.name for known in out.policies if _body(known) == _body(file)), None)
-        if same is None:
-            out.policies.append(file)
-        else:
-            policy = same
-    return ImportedRule(replace(rule, policy=policy), origins)
+        return ImportedRule(_restart(rule, ruleset, action, out), origins)
+    targets = among(action)
+    if not targets:
+        out.leave_out(
+            f"{name}: {action.text}", "no rule: it names no cgroup, or the root, which never goes", action.place
+        )
+        return None
+    is_recursive = truth(action, "recursive", False)
+    by = KILLS[action.name](action)
+    rule = replace(rule, action=Kill.CGROUP, among=targets, by=by, is_recursive=is_recursive)
+    for why in remarks(action):
+        out.leave_out(f"{name}: {action.name}", why, action.place)
+    if not any(is_under(target, rule.scope) for target in targets):
+        why = f"it kills in {', '.join(targets)}, a rule in its scope: it has dry_run = true"
+        out.leave_out(f"{name}: {action.name}", why, action.place)
+        return ImportedRule(replace(rule, is_dry_run=True), origins)
+    return ImportedRule(replace(rule, when=_and(rule.when, wanted(action, targets))), origins)
 
 
-def _body(file: PolicyFile) -> str:
-    """The text without its own name, to find out that two are the same."""
-    return file.text.replace(file.name.removesuffix(".py"), "").replace(file.name, "")
+def _and(condition: str, more: str) -> str:
+    return when.all_of(condition, more) if more else condition
 
 
-def _restart(rule: Rule, action: Plugin, watched: _Watched, out: _Out) -> Rule:
+def _restart(rule: Rule, ruleset: _Ruleset, action: Plugin, out: _Out) -> Rule:
+    """What a rule restarts is the unit whose cgroup it is judged for: one that is named, or the system's."""
     service = action.args.get("service", "")
-    made = replace(rule, action=Other.RESTART)
-    if any(scope.endswith("/" + service) for scope in watched.scope):
-        return made
-    if watched.scope == MACHINE:
-        return replace(made, scope=(f"/system.slice/{service}",))
-    why = f"a rule restarts the unit whose cgroup it watches, {', '.join(watched.scope)}: it has dry_run = true"
-    out.leave_out(f"{rule.name}: {action.text}", why, action.place)
-    return replace(made, is_dry_run=True)
-
-
-def _argument_number(action: Plugin, name: str, default: float) -> float:
-    text = action.args.get(name, "")
-    if text and not re.fullmatch(r"\d{1,9}", text.strip()):
-        raise bad(action.place, f"{action.name}: {name} is {text!r}, not a whole number")
-    return float(text) if text else default
+    watched = (cgroup for group in ruleset.groups for plugin in group.plugins for cgroup in plugin.cgroups)
+    named = (*rule.scope, *(() if ruleset.scope else watched))
+    own = [cgroup for cgroup in dict.fromkeys(named) if cgroup.endswith("/" + service)]
+    if not own and ruleset.scope:
+        why = f"a rule restarts the unit whose cgroup is its scope, {', '.join(rule.scope)}: it has dry_run = true"
+        out.leave_out(f"{rule.name}: {action.text}", why, action.place)
+        return replace(rule, action=Other.RESTART, is_dry_run=True)
+    return replace(rule, action=Other.RESTART, scope=tuple(own) or (f"/system.slice/{service}",))
 
 
 def _object(node: Node, path: str, what: str) -> dict[str, Node]:

@@ -1,46 +1,21 @@
-"""oomd's actions: whom each would take.
+"""oomd's actions: the cgroups that they kill, and by which numbers they compare them.
 
-Sources: docs/core_plugins.md of oomd 0.5.0 (GPL-2.0), src/oomd/plugins/KillMemoryGrowth-inl.h and Senpai.h.
+Sources: docs/core_plugins.md of oomd 0.5.0 and main (GPL-2.0), and rankForKilling() of src/oomd/plugins/
+KillMemoryGrowth-inl.h, KillSwapUsage-inl.h, KillPressure-inl.h, KillIOCost-inl.h, KillPgScan-inl.h, and
+src/oomd/CgroupContext.cpp for what they rank by.
 
-Belongs here: the policy that comes nearest to an action, and what it does not say. Must not know: rulesets, detectors.
+Belongs here: one action of its chain. Must not know: detectors, the chain, what makes a rule fire.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from oompolicy.importing.imported import PolicyFile
-from oompolicy.importing.oomd_detectors import Plugin
-from oompolicy.importing.policy_text import Clause, Constant, policy_source
+from oompolicy.importing import when
+from oompolicy.importing.oomd_detectors import Plugin, amount, argument, resource, truth
 
 _SENPAI: Final = "it squeezes memory.high all the time to learn how much is needed; a rule acts when memory is short"
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """policy: the built-in one, or None for the one by swap. remark: what it does not say."""
-
-    policy: str | None
-    remark: str | None = None
-
-
-KILLS: Final = {
-    "kill_by_memory_size_or_growth": _Taken(
-        "over_protection",
-        "over_protection takes the one furthest above its protection, as oomd does by size; growth is not looked at",
-    ),
-    "kill_by_swap_usage": _Taken(None),
-    "kill_by_pressure": _Taken(
-        "largest_memcg", "the pressure that a cgroup makes is not what a policy reads: the largest is taken"
-    ),
-    "kill_by_io_cost": _Taken(
-        "largest_memcg", "what a cgroup reads and writes is not what a policy reads: the largest"
-    ),
-    "kill_by_pg_scan": _Taken("largest_memcg", "how much a cgroup is scanned is not what a policy reads: the largest"),
-}
 
 NOT_KILLS: Final = {
     "senpai": _SENPAI,
@@ -54,94 +29,75 @@ NOT_KILLS: Final = {
     "freeze": "use a rule with action = freeze",
 }
 
-# Arguments of kill actions that have no place in a rule.
+# Arguments of kill actions that say nothing of a rule, and why; None: nothing is to be said of it.
 _ARGUMENTS: Final = {
-    "size_threshold": "sizes are compared as they are, without a threshold",
-    "min_growth_ratio": "growth is not looked at",
-    "growing_size_percentile": "growth is not looked at",
-    "threshold": "whoever swaps most goes, however little it is",
+    **dict.fromkeys(("cgroup", "recursive", "post_action_delay", "dry", "always_continue", "debug", "resource")),
+    **dict.fromkeys(("size_threshold", "min_growth_ratio", "growing_size_percentile", "threshold")),
     "biased_swap_kill": "swap is compared as it is, without regard to protection",
-    "recursive": "there are no steps from sibling to sibling: all below the scope are compared at once",
     "kernelkill": "a whole cgroup goes by cgroup.kill where there is one",
     "log_kmemalloc_prekill": "a matter of the log",
     "reap_memory": "process_mrelease is used where the kernel has it",
 }
 
-
-def policy_of(
-    action: Plugin, scope: Sequence[str], targets: Sequence[str], number: int
-) -> tuple[str, PolicyFile | None]:
-    """The name of the policy in a rule, and its file where it needs one."""
-    taken = KILLS[action.name]
-    under = _restriction(scope, targets)
-    if taken.policy is not None and not under:
-        return taken.policy, None
-    name = f"oomd_{number}"
-    clauses = [Clause("task.memcg is None or task.memcg.depth == 0", "return SPARE" if under else "return DEFER")]
-    if under:
-        tests = " or ".join(f"task.memcg.is_under(UNDER[{index}])" for index in range(len(under)))
-        comment = f"{action.place}: only these are to be killed: {', '.join(targets)}"
-        clauses.append(Clause(f"not ({tests})", "return SPARE", (Constant("UNDER", under, comment),)))
-    if taken.policy is None:
-        last, module, used = "by_memcg(task.memcg.swap, task.badness)", "largest_memcg", "by_memcg"
-        what = "the cgroup that swaps most"
-    else:
-        last, module, used = f"{taken.policy}(task, oc)", taken.policy, taken.policy
-        what = f"as {taken.policy}"
-    doc = f"Whom oomd's {action.name} takes: {what}{', of some cgroups alone' if under else ''}."
-    imports = (f"from oompolicy.policies.{module} import {used}",)
-    return f"{name}.py", PolicyFile(f"{name}.py", policy_source(name, doc, clauses, last, imports=imports))
+# A cgroup's usage, of which its average of the last looks (a quarter of each, every 5 s) lags behind by 15 s.
+AVERAGE_LAGS_S: Final = 15
+_GROWTH: Final = f"cgroup.current_mib / (cgroup.current_mib - growth(cgroup.current_mib, {AVERAGE_LAGS_S}))"
 
 
-def narrowed(scope: tuple[str, ...], targets: Sequence[str]) -> tuple[str, ...]:
-    """The scope, or what of the machine is to be killed in where that is one cgroup: then nobody else ever goes."""
-    under = _restriction(scope, targets)
-    return under if scope == ("/",) and len(under) == 1 else scope
+def _size_or_growth(action: Plugin) -> tuple[str, ...]:
+    """Who holds so much of all; then who grows, among the largest; then who is largest (get_ranking_fn())."""
+    size = when.number(argument(action, "size_threshold", 50) / 100)
+    ratio = when.number(argument(action, "min_growth_ratio", 1.25))
+    percentile = argument(action, "growing_size_percentile", 80)
+    grows = f"{_GROWTH} >= {ratio}"
+    if percentile > 0:
+        # At 100 the largest alone is left, as with a number just below it.
+        below = when.number(min(percentile, 99.9))
+        grows += f" and cgroup.unprotected_mib >= percentile(cgroup.unprotected_mib, {below})"
+    return (
+        f"cgroup.unprotected_mib if cgroup.current_mib >= {size} * total(cgroup.current_mib) else 0",
+        f"{_GROWTH} if {grows} else 0",
+        "cgroup.unprotected_mib",
+    )
 
 
-def remarks(action: Plugin, scope: Sequence[str], targets: Sequence[str]) -> Iterator[str]:
+def _pressure(action: Plugin) -> tuple[str, ...]:
+    name = f"cgroup.psi.{resource(action)}.full"
+    return (f"{name}.avg10 / 2 + {name}.avg60 / 2",)
+
+
+KILLS: Final[dict[str, Callable[[Plugin], tuple[str, ...]]]] = {
+    "kill_by_memory_size_or_growth": _size_or_growth,
+    "kill_by_swap_usage": lambda action: ("cgroup.swap_mib",),
+    "kill_by_pressure": _pressure,
+    "kill_by_io_cost": lambda action: ("rate(cgroup.io_mib)",),
+    "kill_by_pg_scan": lambda action: ("cgroup.scan_pages_per_s",),
+}
+
+
+def among(action: Plugin) -> tuple[str, ...]:
+    """The cgroups that are compared; the root itself never goes, and with `recursive` what is in it is compared."""
+    inside = ("/*",) if truth(action, "recursive", False) else ()
+    return tuple(found for glob in action.cgroups for found in (inside if glob == "/" else (glob,)))
+
+
+def wanted(action: Plugin, targets: tuple[str, ...]) -> str:
+    """What must be true of one of its cgroups for the action to kill at all; empty where nothing must."""
+    if action.name != "kill_by_swap_usage":
+        return ""
+    if "threshold" not in action.args:
+        return when.of(targets, "cgroup.swap_mib > 0")
+    return when.of(targets, when.compare("cgroup.swap_mib", ">=", amount(action.args["threshold"], "swap_total_mib")))
+
+
+def remarks(action: Plugin) -> Iterator[str]:
     """What of an action is not, or not quite, said by its rule."""
-    taken = KILLS[action.name]
-    if taken.remark is not None:
-        yield taken.remark
+    if action.name == "kill_by_io_cost":
+        yield "by what is read and written in MiB: what a disk makes of it (--device, --ssd-coeffs) is not reckoned"
+    if action.name == "kill_by_memory_size_or_growth":
+        yield "growth is of the last 15 s, about as far as oomd's average lags; protection is the cgroup's own"
     for name in action.args:
-        if name in _ARGUMENTS:
-            yield f"{name}: {_ARGUMENTS[name]}"
-        elif name not in ("cgroup", "post_action_delay", "dry", "always_continue", "resource", "debug"):
+        if name not in _ARGUMENTS:
             yield f"{name}: not an argument of {action.name}"
-    wider = [target for target in targets if not _is_said(target, scope)]
-    if wider:
-        whole = ", ".join(dict.fromkeys(_literal(target) for target in wider))
-        yield f"all of {whole} can go, not only {', '.join(wider)}"
-    if _restriction(scope, targets):
-        yield "who is outside of those cgroups is spared, which means last, not never"
-
-
-def _restriction(scope: Sequence[str], targets: Sequence[str]) -> tuple[str, ...]:
-    """The cgroups, by their paths as far as these have no pattern, that narrow the scope down; () if they do not."""
-    prefixes = tuple(dict.fromkeys(_literal(target) for target in targets))
-    within = [_literal(one) for one in scope]
-    for prefix in prefixes:
-        if not any(prefix != above and prefix.startswith(above.rstrip("/") + "/") for above in within):
-            return ()
-    return prefixes
-
-
-def _is_said(target: str, scope: Sequence[str]) -> bool:
-    """Can a rule say exactly that: the scope itself, all below it, or a path without a pattern?"""
-    is_scope = target in scope or target.removesuffix("/*") in scope
-    return is_scope or target.removeprefix(_literal(target)).strip("/") in ("", "*")
-
-
-def _literal(glob: str) -> str:
-    """The part of a glob's path before its first pattern.
-
-    >>> _literal("/user.slice/user-*.slice/session-1.scope"), _literal("/*"), _literal("/system.slice")
-    ('/user.slice', '/', '/system.slice')
-    """
-    parts = []
-    for part in glob.strip("/").split("/"):
-        if re.search(r"[*?\[]", part):
-            break
-        parts.append(part)
-    return "/" + "/".join(parts)
+        elif (why := _ARGUMENTS[name]) is not None:
+            yield f"{name}: {why}"

@@ -26,7 +26,7 @@ class Constant:
     """A constant of the module; is_regex: a compiled expression, which user space alone can use."""
 
     name: str
-    value: tuple[str, ...] | tuple[int, ...] | str
+    value: tuple[str, ...] | tuple[int, ...] | str | int
     comment: str
     is_regex: bool = False
 
@@ -46,8 +46,18 @@ def add_points(oom_score_points: int) -> str:
     >>> add_points(300), add_points(-200)
     ('points += 450 * (oc.totalpages // 1000)', 'points -= 300 * (oc.totalpages // 1000)')
     """
-    thousandths = abs(oom_score_points) * THOUSANDTHS_PER_TWO_POINTS // 2
-    return f"points {'-' if oom_score_points < 0 else '+'}= {thousandths} * (oc.totalpages // 1000)"
+    sign = "-" if oom_score_points < 0 else "+"
+    return f"points {sign}= {abs(thousandths(oom_score_points))} * (oc.totalpages // 1000)"
+
+
+def thousandths(oom_score_points: int) -> int:
+    """The same as thousandths of the scope's memory.
+
+    >>> thousandths(300), thousandths(-201)
+    (450, -301)
+    """
+    found = abs(oom_score_points) * THOUSANDTHS_PER_TWO_POINTS // 2
+    return -found if oom_score_points < 0 else found
 
 
 def name_clauses(names: Names, constant: str, comment: str, statement: str, and_also: str = "") -> list[Clause]:
@@ -78,7 +88,6 @@ def policy_source(
     last: str,
     *,
     start: str = "task.badness",
-    imports: Sequence[str] = (),
 ) -> str:
     """The whole file; start is what `points` begins with, last what is returned in the end."""
     constants = [constant for clause in clauses for constant in clause.constants]
@@ -86,7 +95,7 @@ def policy_source(
     lines = [f'"""{doc}', "", f"Belongs here: {name}. Must not know: anything but the policy API.", '"""', ""]
     if not is_compiled:
         lines += ["import re", ""]
-    lines += ["from oompolicy import *", *imports, ""]
+    lines += ["from oompolicy import *", ""]
     for constant in constants:
         lines += _constant(constant)
     where = "it can go into the kernel" if is_compiled else "in user space alone: expressions do not compile"
@@ -112,7 +121,7 @@ def _constant(constant: Constant) -> list[str]:
     if constant.is_regex:
         return [*comment, f"{constant.name} = re.compile({_literal(constant.value)})"]
     whole = f"{constant.name} = {_literal(constant.value)}"
-    if len(whole) <= WIDTH or isinstance(constant.value, str):
+    if len(whole) <= WIDTH or isinstance(constant.value, str | int):
         return [*comment, whole]
     # Not wrapped as prose is: a name may have blanks of its own.
     return [*comment, f"{constant.name} = (", *(f"    {_literal(item)}," for item in constant.value), ")"]

@@ -9,13 +9,12 @@ Belongs here: what its settings mean. Must not know: how systemd's files are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from oompolicy.importing import when
-from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, PolicyFile, Setting, bad, rule_name
-from oompolicy.importing.policy_text import Clause, policy_source
+from oompolicy.importing.imported import Imported, ImportedRule, LeftOut, Setting, bad, rule_name
 from oompolicy.importing.systemd_files import (
     Entry,
     Unit,
@@ -35,7 +34,7 @@ PRESSURE_DURATION_S: Final = 30.0
 RECLAIM_DURATION_S: Final = 30
 POST_ACTION_DELAY_MS: Final = 15_000
 SWAP_INTERVAL_MS: Final = 1_000  # it looks every 150 ms, and waits for nothing after a kill
-SWAP_POLICY: Final = "systemd_oomd_swap"
+SWAP_THRESHOLD: Final = 0.05  # of all swap: THRESHOLD_SWAP_USED_PERCENT
 
 UNIT_KEYS: Final = frozenset(
     (
@@ -44,7 +43,9 @@ UNIT_KEYS: Final = frozenset(
     )
 )  # fmt: skip
 _ACTIONS: Final = ("kill-all", "kill-by-pgscan", "kill-by-swap")
-_BY_SCAN: Final = "largest_memcg"
+# compare_pgscan_rate_and_memory_usage() and compare_swap_usage(), oomd-util.h.
+_BY_SCAN: Final = ("cgroup.scan_pages_per_s", "cgroup.current_mib")
+_BY_SWAP: Final = ("cgroup.swap_mib",)
 
 
 @dataclass(slots=True)
@@ -56,7 +57,6 @@ class _Found:
     rules: dict[str, dict[str, Entry]] = field(default_factory=dict)
     rule_files: dict[str, str] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
-    needs_swap_policy: bool = False
 
     def leave_out(self, setting: Setting, why: str) -> None:
         self.left_out.append(LeftOut(setting.text, why, setting.place))
@@ -76,14 +76,12 @@ def import_systemd(files: Mapping[str, str], source: str) -> Imported:
         # Of a whole tree most files are other matters', and not always in systemd's syntax.
         if len(files) == 1 or "Slice=" in text or is_systemd_oomd(path, text):
             _read(path, text, found)
-    rules: list[ImportedRule] = []
+    rules: list[ImportedRule] = list(_swap(found))
     for unit in found.units.values():
-        rules += _swap(unit, found)
         rules += _pressure(unit, found)
         rules += _rulesets(unit, found)
     _unused(found, source)
-    policies = (PolicyFile(f"{SWAP_POLICY}.py", _swap_policy()),) if found.needs_swap_policy else ()
-    return Imported("systemd-oomd", source, tuple(rules), policies, tuple(found.left_out))
+    return Imported("systemd-oomd", source, tuple(rules), (), tuple(found.left_out))
 
 
 def _read(path: str, text: str, found: _Found) -> None:
@@ -115,17 +113,25 @@ def _merge(settings: dict[str, Entry], entry: Entry) -> None:
         settings[entry.key] = entry
 
 
-def _swap(unit: Unit, found: _Found) -> Iterator[ImportedRule]:
-    """Both memory and swap used above the limit; of the unit's descendants, the one that swaps most."""
-    if not _is_kill(unit, "ManagedOOMSwap"):
+def _swap(found: _Found) -> Iterator[ImportedRule]:
+    """Both memory and swap used above the limit; of all such units' descendants, the one that swaps most."""
+    units = [unit for unit in found.units.values() if _is_kill(unit, "ManagedOOMSwap")]
+    if not units:
         return
-    entry = unit.settings["ManagedOOMSwap"]
     limit = found.conf.get("SwapUsedLimit")
-    used = SWAP_LIMIT_PERCENT if limit is None else percent(limit)
-    free = when.number(100 - used)
-    condition = when.all_of(f"mem_available_percent < {free}", when.HAS_SWAP, f"swap_free_percent < {free}")
-    found.leave_out(entry.setting, "cgroups with less than 5 % of all swap can go too, if nobody swaps more")
-    yield _rule(f"{unit.name}-swap", condition, unit, _by_swap(found), SWAP_INTERVAL_MS, [entry, limit])
+    free = when.number(100 - (SWAP_LIMIT_PERCENT if limit is None else percent(limit)))
+    among = tuple(dict.fromkeys(pattern for unit in units for pattern in _leaves(unit)))
+    enough = when.of(among, f"cgroup.swap_mib > {when.number(SWAP_THRESHOLD)} * swap_total_mib")
+    condition = when.all_of(f"mem_available_percent < {free}", when.HAS_SWAP, f"swap_free_percent < {free}", enough)
+    entries = [unit.settings["ManagedOOMSwap"] for unit in units]
+    name = _name(units[0], "swap") if len(units) == 1 else "systemd-oomd-swap"
+    rule = Rule(name, condition, action=Kill.CGROUP, among=among, by=_BY_SWAP, cooldown_ms=SWAP_INTERVAL_MS)
+    yield _imported(rule, [*entries, limit])
+
+
+def _leaves(unit: Unit) -> tuple[str, ...]:
+    """All below it that have none below them, or the unit itself (recursively_get_cgroup_context())."""
+    return ("/**",) if unit.cgroup == "/" else (unit.cgroup, f"{unit.cgroup}/**")
 
 
 def _pressure(unit: Unit, found: _Found) -> Iterator[ImportedRule]:
@@ -151,8 +157,8 @@ def _pressure(unit: Unit, found: _Found) -> Iterator[ImportedRule]:
         when.lasting(when.compare(f"{prefix}psi.memory.full.avg10", ">", above), lasting_s),
         when.within(f"{scanned} > 0", f"{scanned} == 0", RECLAIM_DURATION_S),
     )
-    _say_scan(entry.setting, found)
-    yield _rule(f"{unit.name}-pressure", condition, unit, _BY_SCAN, POST_ACTION_DELAY_MS, [entry, limit, span])
+    rule = _rule(unit, "pressure", condition, _BY_SCAN, POST_ACTION_DELAY_MS)
+    yield _imported(rule, [entry, limit, span])
 
 
 def _rulesets(unit: Unit, found: _Found) -> Iterator[ImportedRule]:
@@ -186,32 +192,36 @@ def _ruleset(name: str, unit: Unit, found: _Found) -> Iterator[ImportedRule]:
         why = "systemd-oomd ignores it: it has no condition, no Action=, or LastingSec=infinity"
         found.leave_out(Setting(f"{name}.oomrule", path), why)
         return
-    if action.value == "kill-by-swap":
-        policy = _by_swap(found)
-    else:
-        policy = _BY_SCAN
-        if action.value == "kill-all":
-            why = "all of the unit goes there; a rule kills one cgroup of it, the largest, and looks again"
-            found.leave_out(action.setting, why)
-        else:
-            _say_scan(action.setting, found)
     condition = when.lasting(when.all_of(*parts), lasting_s)
-    cooldown_ms = max(round(1000 * lasting_s), SWAP_INTERVAL_MS)
-    used = [unit.settings["OOMRules"], *said.values()]
-    yield _rule(f"{unit.name}-{name}", condition, unit, policy, cooldown_ms, used)
+    by = _BY_SWAP if action.value == "kill-by-swap" else _BY_SCAN
+    rule = _rule(unit, name, condition, by, max(round(1000 * lasting_s), SWAP_INTERVAL_MS))
+    if action.value == "kill-all":
+        if unit.cgroup == "/":
+            found.leave_out(action.setting, "a rule does not kill all of the machine")
+            return
+        rule = replace(rule, among=(unit.cgroup,))
+    yield _imported(rule, [unit.settings["OOMRules"], *said.values()])
 
 
-def _rule(
-    name: str, condition: str, unit: Unit, policy: str, cooldown_ms: int, used: list[Entry | None] | list[Entry]
-) -> ImportedRule:
-    rule = Rule(
-        rule_name(name.replace("-.slice", "root.slice", 1) if unit.name == "-.slice" else name),
+def _rule(unit: Unit, of: str, condition: str, by: tuple[str, ...], cooldown_ms: int) -> Rule:
+    """One that is judged for the unit, and compares what is in it."""
+    return Rule(
+        _name(unit, of),
         condition,
         (unit.cgroup,),
-        policy,
         action=Kill.CGROUP,
+        among=_leaves(unit),
+        by=by,
         cooldown_ms=cooldown_ms,
+        must_last_anew=not when.lasts(condition),
     )
+
+
+def _name(unit: Unit, of: str) -> str:
+    return rule_name(f"{'root.slice' if unit.name == '-.slice' else unit.name}-{of}")
+
+
+def _imported(rule: Rule, used: Iterable[Entry | None]) -> ImportedRule:
     return ImportedRule(rule, tuple(entry.setting for entry in used if entry is not None))
 
 
@@ -220,22 +230,6 @@ def _is_kill(unit: Unit, key: str) -> bool:
     if value not in ("", "auto", "kill"):
         raise bad(unit.settings[key].setting.place, f"{key}={value} is neither auto nor kill")
     return value == "kill"
-
-
-def _by_swap(found: _Found) -> str:
-    found.needs_swap_policy = True
-    return f"{SWAP_POLICY}.py"
-
-
-def _say_scan(setting: Setting, found: _Found) -> None:
-    found.leave_out(setting, "how much a cgroup is scanned is not what a policy reads: the largest goes first")
-
-
-def _swap_policy() -> str:
-    doc = "Whom systemd-oomd takes for swap: the cgroup that swaps most."
-    clauses = [Clause("task.memcg is None or task.memcg.depth == 0", "return DEFER")]
-    imports = ("from oompolicy.policies.largest_memcg import by_memcg",)
-    return policy_source(SWAP_POLICY, doc, clauses, "by_memcg(task.memcg.swap, task.badness)", imports=imports)
 
 
 def _unused(found: _Found, source: str) -> None:
@@ -253,10 +247,6 @@ def _unused(found: _Found, source: str) -> None:
                 "daemon goes by that"
             )
             found.leave_out(unit.settings["ManagedOOMPreference"].setting, why)
-    by_swap = [unit for unit in found.units.values() if _is_kill(unit, "ManagedOOMSwap")]
-    if len(by_swap) > 1:
-        why = "of all these units systemd-oomd takes whoever swaps most; here the rule that stands first goes first"
-        found.leave_out(by_swap[-1].settings["ManagedOOMSwap"].setting, why)
     named = {name for unit in found.units.values() for name in unit.value("OOMRules").split()}
     for name, path in found.rule_files.items():
         if name not in named:

@@ -23,7 +23,8 @@ class MemCgroup:
     path is the cgroup's own, from the root of its hierarchy ("/" for the root). id is the cgroup id (the inode
     number of its directory), None where the source has none. max_pages, high_pages, swap_max_pages and
     memsw_max_pages are None where there is no limit. memsw_max_pages exists on the v1 hierarchy only, swap_max_pages,
-    min_pages, low_pages, high_pages and oom_group on v2 only. value is the one set on this very cgroup.
+    min_pages, low_pages, high_pages and oom_group on v2 only. value is the one set on this very cgroup; wish what its
+    owner asks for, where it was delegated.
     """
 
     path: str
@@ -42,6 +43,7 @@ class MemCgroup:
     oom_kill_disable: bool = False  # v1: memory.oom_control
     is_v1: bool = False
     value: int | None = None
+    wish: int | None = None
 
     @property
     def depth(self) -> int:

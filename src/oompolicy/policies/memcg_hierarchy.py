@@ -50,6 +50,9 @@ def memcg_hierarchy(task: Task, oc: OomControl) -> int | Verdict:
     return expendable * (1 << BADNESS_BITS) + badness
 
 
+memcg_hierarchy.lowest_first = True
+
+
 @policy_function
 def _value_of(value: int | None) -> int:
     return 0 if value is None else min(max(value, 0), MOST_IMPORTANT)

@@ -26,3 +26,6 @@ def memcg_priority(task: Task, oc: OomControl) -> int | Verdict:
         return DEFER
     value = min(max(task.memcg.value, -VALUE_MAX), VALUE_MAX - 1)
     return -value * PAGES_PER_STEP + task.badness
+
+
+memcg_priority.lowest_first = True

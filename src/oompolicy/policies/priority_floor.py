@@ -19,3 +19,6 @@ def priority_floor(task: Task, oc: OomControl) -> int | Verdict:
     if task.rss_anon + task.rss_shmem + task.swap < FLOOR_PAGES:
         return SPARE
     return memcg_priority(task, oc)
+
+
+priority_floor.lowest_first = True

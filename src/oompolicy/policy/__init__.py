@@ -6,7 +6,6 @@ Must not know: where a snapshot or a policy's source comes from, what is done wi
 
 from oompolicy.policy.api import Policy, policy, policy_function
 from oompolicy.policy.decision import Candidate, Decision, Excluded, decide
-from oompolicy.policy.scene import Scene
 from oompolicy.policy.verdict import DEFER, KILL, POINTS, SPARE, Band, Verdict, band_of, points_of
 from oompolicy.policy.view import FailedReadError, Memcg, OomControl, Task
 
@@ -23,7 +22,6 @@ __all__ = [
     "Memcg",
     "OomControl",
     "Policy",
-    "Scene",
     "Task",
     "Verdict",
     "band_of",

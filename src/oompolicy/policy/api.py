@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 
 from oompolicy.errors import PolicyError
 from oompolicy.policy.verdict import Verdict
 from oompolicy.policy.view import Memcg, OomControl, Task
 
-if TYPE_CHECKING:
-    from oompolicy.policy.scene import Scene
-
 PolicyFunction: TypeAlias = Callable[[Task, OomControl], "int | Verdict"]
 Preselection: TypeAlias = Callable[[Sequence[Task], OomControl], Iterable["Task | Memcg"]]
-Scorer: TypeAlias = "Callable[[Scene], Iterable[tuple[Task | Memcg, int]]]"
+Scoring = TypeVar("Scoring", bound=Callable[..., Any])  # of a scene, see oompolicy.scoring
 Parameter: TypeAlias = "int | str | tuple[int | str, ...]"
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,13 +29,15 @@ class Policy:
     module (int, str, tuples of these) that are not Final are its parameters. A preselection, where there is one,
     names the tasks and memcgs that go first; it runs in user space, before the OOM, and sees all candidates. A scorer,
     where there is one, gives tasks and memcgs the values that the function reads; it runs in user space at each look.
+    lowest_first says that who has the lowest value goes first: then those to whom a cgroup was delegated may lower it.
     """
 
     def __init__(self, function: PolicyFunction) -> None:
         self.function = function
         self.name = getattr(function, "__name__", "policy")
         self.preselection: Preselection | None = None
-        self.scoring: Scorer | None = None
+        self.scoring: Callable[..., Any] | None = None
+        self.lowest_first = False
 
     def __call__(self, task: Task, oc: OomControl) -> int | Verdict:
         """The policy's answer for one task."""
@@ -63,7 +62,7 @@ class Policy:
         self.preselection = preselection
         return preselection
 
-    def scorer(self, scorer: Scorer) -> Scorer:
+    def scorer(self, scorer: Scoring) -> Scoring:
         """Mark a function of a scene that yields (task or memcg, value): what task.value and memcg.value are then."""
         self.scoring = scorer
         return scorer
@@ -115,6 +114,7 @@ class Policy:
         changed.name = self.name
         changed.preselection = self.preselection
         changed.scoring = self.scoring
+        changed.lowest_first = self.lowest_first
         return changed
 
 

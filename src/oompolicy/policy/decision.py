@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant
@@ -209,7 +210,16 @@ def why_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def line_of(error: BaseException, policy: Policy) -> int | None:
+class OfAFile(Protocol):
+    """A policy, or a scorer."""
+
+    @property
+    def function(self) -> Callable[..., object]: ...  # noqa: D102
+    @property
+    def source_path(self) -> str | None: ...  # noqa: D102
+
+
+def line_of(error: BaseException, policy: OfAFile) -> int | None:
     """The last line of the policy's own file in the traceback; its first line where it only returned something bad."""
     lines = [
         frame.lineno

@@ -90,7 +90,8 @@ class Case:
         if phase is None:
             return self
         # What had lasted has been answered: it must last anew.
-        changed = replace(self, phase=phase, until_ms=now_ms + _lasts_ms(phase, rule), memory=self.memory.restarted())
+        memory = self.memory.restarted() if rule.must_last_anew else self.memory
+        changed = replace(self, phase=phase, until_ms=now_ms + _lasts_ms(phase, rule), memory=memory)
         return replace(changed, ordered_ms=now_ms) if phase is Phase.ORDERED else changed
 
 

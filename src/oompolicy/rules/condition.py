@@ -9,25 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from oompolicy.rules.fields import Field
 from oompolicy.rules.look import Look
+from oompolicy.rules.scopes import named
 from oompolicy.rules.tree import (
     ARITHMETIC,
     COMPARISONS,
     AllOf,
     AnyOf,
     Arithmetic,
+    Choose,
     Compare,
     Fixed,
     Growth,
     Lasts,
     Node,
     Number,
+    Of,
+    OfPeers,
     Rate,
     Reads,
     numbers_in,
+    others_in,
 )
 from oompolicy.rules.words import why
 
@@ -43,15 +48,20 @@ Series: TypeAlias = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a condition remembers of one scope: by index, since when it lasts, and points (at_ms, value) of a growth."""
+    """What a condition remembers of one scope: by index, since when it lasts, and points (at_ms, value) of a growth.
+
+    others: the same of each other cgroup that it asks about, by the index of its of() and the cgroup's path.
+    """
 
     since: Mapping[int, int] = field(default_factory=dict)
     series: Mapping[int, Series] = field(default_factory=dict)
     seen_ms: int | None = None
+    others: Mapping[tuple[int, str], Memory] = field(default_factory=dict)
 
     def restarted(self) -> Memory:
         """Nothing has lasted yet; growths stay known."""
-        return Memory({}, self.series, self.seen_ms)
+        others = {key: memory.restarted() for key, memory in self.others.items()}
+        return Memory({}, self.series, self.seen_ms, others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,41 +92,74 @@ class Condition:
         return tuple({number.field.name: number.field for number in numbers_in(self.root)}.values())
 
     @property
-    def is_of_cgroup(self) -> bool:
-        """Does it read anything of the scope's cgroup?"""
-        return any(found.is_of_cgroup for found in self.fields)
+    def of_scope(self) -> Field | None:
+        """One that it reads of the scope's own cgroup; None where it reads none."""
+        own = numbers_in(self.root, in_others=False)
+        return next((number.field for number in own if number.field.is_of_cgroup), None)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The patterns of the other cgroups that it asks about."""
+        return tuple(dict.fromkeys(pattern for found in others_in(self.root) for pattern in found.patterns))
 
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         """What is true now, and what to remember for the next look."""
         return Judging(look, memory).answer(self.root)
 
 
+class Peers(Protocol):
+    """The cgroups that one is compared with (ranking.py)."""
+
+    def value(self, of: OfPeers) -> float | None:
+        """What is reckoned from the numbers of all of them."""
+
+
 class Judging:
     """One look. Every node is visited, also where the outcome is settled: what lasts must be seen at each look."""
 
-    def __init__(self, look: Look, memory: Memory) -> None:
-        self._look = look
+    def __init__(self, look: Look, memory: Memory, peers: Peers | None = None) -> None:
+        self.look = look
+        self._peers = peers
         self._now_ms = look.now.at_ms
         gap_ms = 0 if memory.seen_ms is None else self._now_ms - memory.seen_ms
         self._before = Memory() if gap_ms > GAP_MS else memory
         self._since: dict[int, int] = {}
         self._series: dict[int, Series] = {}
         self._truths: dict[int, bool | None] = {}
+        self._others: dict[int, dict[str, Judging]] = {}
         self._unknown: dict[str, None] = {}
         self._due_ms: list[int] = []
 
     def answer(self, root: Node) -> tuple[Answer, Memory]:
         """Of the whole condition."""
         holds = self.truth(root) is True
-        words = why(root, self._value, lambda node: self._truths.get(id(node)) is True) if holds else ""
-        answer = Answer(holds, words, tuple(self._unknown), min(self._due_ms, default=None))
-        return answer, Memory(self._since, self._series, self._now_ms)
+        words = why(root, self) if holds else ""
+        return Answer(holds, words, tuple(self._unknown), min(self._due_ms, default=None)), self.memory()
+
+    def memory(self) -> Memory:
+        """What to remember of this look."""
+        others = {
+            (index, path): other.memory() for index, found in self._others.items() for path, other in found.items()
+        }
+        return Memory(self._since, self._series, self._now_ms, others)
+
+    def is_true(self, node: Node) -> bool:
+        """Was it found to be?"""
+        return self._truths.get(id(node)) is True
+
+    def has_begun(self, node: Lasts) -> bool:
+        """Is its part true, so that it has begun to last?"""
+        return node.index in self._since
+
+    def others(self, node: Of) -> Mapping[str, Judging]:
+        """The look at each of the other cgroups, by path, once the truth was asked for."""
+        return self._others[node.index]
 
     def truth(self, node: Node) -> bool | None:
         """True, false, or None: not known."""
         match node:
             case Compare():
-                left, right = self._value(node.left), self._value(node.right)
+                left, right = self.value(node.left), self.value(node.right)
                 found = None if left is None or right is None else COMPARISONS[node.op](left, right)
             case AllOf():
                 found = _settled([self.truth(part) for part in node.parts], against=False)
@@ -124,6 +167,8 @@ class Judging:
                 found = _settled([self.truth(part) for part in node.parts], against=True)
             case Lasts():
                 found = self._lasts(node)
+            case Of():
+                found = self._of(node)
         self._truths[id(node)] = found
         return found
 
@@ -137,17 +182,40 @@ class Judging:
                 truth = False
         return truth if truth is None or not node.negated else not truth
 
-    def _value(self, number: Number) -> float | None:
+    def _of(self, node: Of) -> bool | None:
+        """Each of the others is judged as if it were the scope, with a memory of its own."""
+        paths = named(node.patterns, self.look.now.cgroups)
+        others = self._others[node.index] = {
+            path: Judging(
+                Look(self.look.now, path, self.look.before), self._before.others.get((node.index, path), Memory())
+            )
+            for path in paths
+        }
+        truth = _settled([True if node.part is None else each.truth(node.part) for each in others.values()], True)
+        for each in others.values():
+            self._due_ms += each._due_ms
+            for name in each._unknown:
+                self._unknown[f"{name} of {', '.join(node.patterns)}"] = None
+        return truth if truth is None or not node.negated else not truth
+
+    def value(self, number: Number) -> float | None:
+        """A number; None: not known."""
         match number:
             case Fixed():
                 return number.value
             case Arithmetic():
-                left, right = self._value(number.left), self._value(number.right)
+                left, right = self.value(number.left), self.value(number.right)
                 if left is None or right is None or (number.op == "/" and right == 0):
                     return None
                 return ARITHMETIC[number.op](left, right)
+            case Choose():
+                truth = self.truth(number.part)
+                then, otherwise = self.value(number.then), self.value(number.otherwise)
+                return then if truth is True else otherwise
+            case OfPeers():
+                return None if self._peers is None else self._peers.value(number)
             case Reads():
-                found = number.field.read(self._look)
+                found = number.field.read(self.look)
             case Rate():
                 found = self._rate(number.field)
             case Growth():
@@ -158,19 +226,19 @@ class Judging:
 
     def _note_unknown(self, of: Field) -> None:
         """What is told from two looks cannot be known at the first one: that is nothing to tell anybody."""
-        is_too_early = of.over_time and self._look.is_first(of.is_of_cgroup)
-        if not is_too_early and of.read(self._look) is None:
+        is_too_early = of.over_time and self.look.is_first(of.is_of_cgroup)
+        if not is_too_early and of.read(self.look) is None:
             self._unknown[of.name] = None
 
     def _rate(self, of: Field) -> float | None:
-        earlier = self._look.earlier
+        earlier = self.look.earlier
         before = None if earlier is None else of.read(earlier)
-        now = of.read(self._look)
-        return None if before is None or now is None else (now - before) / self._look.span_s
+        now = of.read(self.look)
+        return None if before is None or now is None else (now - before) / self.look.span_s
 
     def _growth(self, number: Growth) -> float | None:
         """Against the last point that is old enough; None as long as there is none."""
-        now = number.field.read(self._look)
+        now = number.field.read(self.look)
         if now is None:
             return None
         series = self._before.series.get(number.index, ())

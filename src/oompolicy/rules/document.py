@@ -11,7 +11,7 @@ from typing import Final
 
 from oompolicy.rules.fields import FIELDS, RESOURCES, Field
 from oompolicy.rules.judge import APART_MS
-from oompolicy.rules.syntax import CONSTANTS, FUNCTIONS
+from oompolicy.rules.vocabulary import CONSTANTS, FUNCTIONS, RANKING
 
 _LANGUAGE: Final = """\
 # Conditions
@@ -41,19 +41,45 @@ may have become true. A condition on pressure costs nothing until there is some;
 rarely the further away it is; what counts a cgroup's events when it changes; `rate()`, `growth()` of anything else and
 reclaim every second, the number of dying cgroups every 10 s. Of parts joined by `and`, the cheapest that is false is
 waited for. What has begun to last is looked at every second, or four times in its
-span if that is sooner: where A is often true, write `lasts(A and B, 5)` rather than `lasts(A, 5) and B`.
+span if that is sooner: where A is often true, write `lasts(A and B, 5)` rather than `lasts(A, 5) and B`. What must not
+have lasted, and has, is looked at every 15 s.
 
-This page is made from the tables of `src/oompolicy/rules/fields.py` and `syntax.py`, by
+This page is made from the tables of `src/oompolicy/rules/fields.py` and `vocabulary.py`, by
 `python -m oompolicy.rules.document`.
+
+## Other cgroups
+
+`of("/system.slice", cgroup.psi.memory.full.avg10 > 40)` asks about a cgroup that is not the rule's scope. The patterns
+are those of a [scope](rules.md#keys-of-rule). `lasts()` may stand outside, where it may be another of them at each
+look, or inside, where it is one of them all the time. Where there is no such cgroup it is false, and `not of(…)` true.
+A rule that asks this is about the machine's memory: while its order is carried out no other rule gives one.
+
+## Cgroups compared
+
+The `by` of a rule is a number for each cgroup of its `among`: fields of the cgroup and of the machine, functions and
+arithmetic as above, and:
+
+| in `by` | is |
+|---|---|
+{ranking}
+The largest number goes first. Of a list of numbers the first that differs decides. What is not known comes last.
+
+```toml
+by = "cgroup.swap_mib"
+by = "rate(cgroup.io_mib)"
+by = "cgroup.current_mib / (cgroup.current_mib - growth(cgroup.current_mib, 15))"
+by = ["cgroup.swap_mib if cgroup.swap_mib > total(cgroup.swap_mib) / 2 else 0", "cgroup.current_mib"]
+```
 
 ## Fields of the machine
 
 | field | unit | is | from /proc |
 |---|---|---|---|
 {machine}
-## Fields of the scope's cgroup
+## Fields of a cgroup
 
-For rules whose scope is not the machine. Where the cgroup has no such file, or it says `max`, the field is not known.
+The rule's scope; within `of()` and `by` the cgroup that is asked about. Where it has no such file, or that says `max`,
+the field is not known.
 
 | field | unit | is | from |
 |---|---|---|---|
@@ -64,6 +90,7 @@ def conditions_page() -> str:
     """The whole page."""
     parts = {
         "functions": "".join(f"| `{row.call}` | {row.doc} |\n" for row in FUNCTIONS.values()),
+        "ranking": "".join(f"| `{row.call}` | {row.doc} |\n" for row in RANKING.values()),
         "constants": ", ".join(f"`{name}`" for name in CONSTANTS),
         "apart": f"{APART_MS / 1000:g}",
         "machine": "".join(_rows(field for field in FIELDS if not field.is_of_cgroup)),

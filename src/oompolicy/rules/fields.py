@@ -177,6 +177,11 @@ def _above(amount: int | None, protected: int | None) -> float | None:
     return None if amount is None or protected is None else max(amount - protected, 0) / (1 << 20)
 
 
+def _unprotected(cgroup: CgroupReading) -> float | None:
+    over = _above(cgroup.current_bytes, cgroup.low_bytes), _above(cgroup.current_bytes, cgroup.min_bytes)
+    return None if over[0] is None or over[1] is None else min(over[0], over[1])
+
+
 _EVENTS: Final = {
     "low": "How often it was reclaimed from although below memory.low. Counters are for rate() and growth().",
     "high": "How often it was throttled at memory.high.",
@@ -207,6 +212,8 @@ _CGROUP: Final = (
     _of_cgroup("over_min_mib", "memory.current memory.min", Unit.MIB,
                lambda cgroup: _above(cgroup.current_bytes, cgroup.min_bytes),
                "The same above memory.min."),
+    _of_cgroup("unprotected_mib", "memory.current memory.low memory.min", Unit.MIB, _unprotected,
+               "memory.current above the greater of memory.low and memory.min; 0 below it."),
     _of_cgroup("max_mib", "memory.max", Unit.MIB, lambda cgroup: _mib(cgroup.max_bytes), "memory.max."),
     _of_cgroup("high_mib", "memory.high", Unit.MIB, lambda cgroup: _mib(cgroup.high_bytes), "memory.high."),
     _of_cgroup("swap_mib", "memory.swap.current", Unit.MIB, lambda cgroup: _mib(cgroup.swap_current_bytes),
@@ -217,6 +224,8 @@ _CGROUP: Final = (
     _of_cgroup("anon_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.anon_bytes), "Anonymous memory."),
     _of_cgroup("file_mib", "memory.stat", Unit.MIB, lambda cgroup: _mib(cgroup.file_bytes),
                "Memory of files, tmpfs and shared memory included."),
+    _of_cgroup("io_mib", "io.stat", Unit.MIB, lambda cgroup: _mib(cgroup.io_bytes),
+               "What it has read from disks and written to them (io controller). For rate() and growth()."),
     *_events(),
     _of_cgroup("dying_descendants", "cgroup.stat", Unit.COUNT, lambda cgroup: cgroup.dying_descendants,
                "Removed cgroups below it that still hold memory (nr_dying_descendants)."),
@@ -330,6 +339,12 @@ def _oom_kills(look: Look) -> float | None:
     return look.machine.oom_kills
 
 
+def _swap_out(look: Look) -> float | None:
+    before = None if look.earlier is None else look.earlier.machine.swapped_out_pages
+    now = look.machine.swapped_out_pages
+    return None if before is None or now is None else max(now - before, 0) / look.span_s
+
+
 _MACHINE_BASE: Final = _Base("", "pressure/{}", "vmstat", of_cgroup=False)
 _CGROUP_BASE: Final = _Base("cgroup.", "{}.pressure", "memory.stat", of_cgroup=True)
 
@@ -340,6 +355,8 @@ FIELDS: Final = (
     *_reclaim_fields(_MACHINE_BASE),
     Field("oom_kills", Unit.COUNT, "How many the kernel's OOM killer has killed since boot. For rate() and growth().",
           ("vmstat",), _oom_kills),
+    Field("swap_out_pages_per_s", Unit.PAGES_PER_S, "Pages written to swap, a second.", ("vmstat",), _swap_out,
+          over_time=True),
     *_CGROUP,
     *_psi_fields(_CGROUP_BASE),
     *_reclaim_fields(_CGROUP_BASE),

@@ -7,7 +7,7 @@ order out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from oompolicy.rules.cases import (
 from oompolicy.rules.condition import Answer, Condition, Memory
 from oompolicy.rules.fields import Field
 from oompolicy.rules.look import MACHINE, Look
+from oompolicy.rules.ranking import Memories, Numbers, Ranking, ranking_of, within
 from oompolicy.rules.readings import Readings
 from oompolicy.rules.rule import Budget, Order, Outcome, Rule
 from oompolicy.rules.scopes import depth, overlap
@@ -49,6 +50,10 @@ class Test(Protocol):
     def fields(self) -> tuple[Field, ...]:
         """What it reads, so that nothing else need be."""
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Patterns of the cgroups that it asks about, whatever the scope."""
+
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         """What is true now, and what to remember."""
 
@@ -58,14 +63,29 @@ class Test(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A rule with its condition read."""
+    """A rule with its condition read, and how it compares cgroups; None where it does not."""
 
     rule: Rule
     test: Test
+    ranking: Ranking | None = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All that it reads."""
+        return (*self.test.fields, *(() if self.ranking is None else self.ranking.fields))
+
+    @property
+    def besides(self) -> tuple[str, ...]:
+        """Patterns of the cgroups that it reads even if they are none of its scopes."""
+        return (*self.test.others, *(() if self.ranking is None else self.ranking.patterns))
 
     def concerns(self, scope: str) -> str:
-        """Whose memory it is about when it fires for a scope: who reads anything of the machine's is about that."""
-        return scope if all(field.is_of_cgroup for field in self.test.fields) else MACHINE
+        """Whose memory it is about when it fires for a scope.
+
+        Who reads anything of the machine's, or of another cgroup's, is about the machine's.
+        """
+        is_of_scope = not self.test.others and all(field.is_of_cgroup for field in self.test.fields)
+        return scope if is_of_scope else MACHINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +102,10 @@ class _Written:
     def fields(self) -> tuple[Field, ...]:
         return self.condition.fields
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        return self.condition.others
+
     def judge(self, look: Look, memory: Memory) -> tuple[Answer, Memory]:
         return self.condition.judge(look, memory)
 
@@ -91,7 +115,7 @@ class _Written:
 
 def armed(rule: Rule) -> Armed:
     """The rule with its condition read. Raises ConfigError where that cannot be."""
-    return Armed(rule, _Written(parse_condition(rule.when)))
+    return Armed(rule, _Written(parse_condition(rule.when)), ranking_of(rule))
 
 
 Key = tuple[str, str]  # the rule's name, the scope
@@ -100,9 +124,13 @@ Scopes = Mapping[str, Sequence[str]]  # by the rule's name
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered between looks. spent_ms: when kills were ordered, for the budget of all rules together."""
+    """What is remembered between looks. spent_ms: when kills were ordered, for the budget of all rules together.
+
+    ranked: what is remembered of the cgroups that rules compare, by the numbers' texts.
+    """
 
     cases: Mapping[Key, Case] = field(default_factory=dict)
+    ranked: Mapping[tuple[str, ...], Memories] = field(default_factory=dict)
     recent: tuple[Readings, ...] = ()
     spent_ms: tuple[int, ...] = ()
     told: frozenset[tuple[str, ...]] = frozenset()
@@ -175,12 +203,14 @@ class _Judge:
         self._cases = dict(state.cases)
         self._spent_ms = _still_counted(state.spent_ms, overall, self._now_ms)
         self._told = set(state.told)
+        self._numbers: dict[str, dict[str, Numbers]] = {}
         self._notes: list[str] = []
         self._look_at_ms: list[int] = []
 
     def looked(self, readings: Readings, scopes: Scopes) -> Judgement:
         self._let_time_pass()
         recent = _recent(self._state.recent, readings)
+        ranked = self._remembered(recent)
         turns = list(self._turns(scopes))
         firing: list[tuple[Armed, str, str]] = []
         for rule, scope in turns:
@@ -192,11 +222,29 @@ class _Judge:
         # After all have been judged: what lasts is remembered of each look, whoever wins.
         places = {each.rule.name: place for place, each in enumerate(self._rules)}
         firing.sort(key=lambda each: (places[each[0].rule.name], *_precedence(each[1], readings)))
+        self._compare((rule for rule, _, _ in firing), recent)
         orders = tuple(order for each in firing if (order := self._order(*each)) is not None)
         self._forget({(rule.rule.name, scope) for rule, scope in turns})
         self._look_at_ms += [case.until_ms for case in self._cases.values() if case.phase is not Phase.WATCHING]
-        state = State(self._cases, recent, self._spent_ms, frozenset(self._told), self._now_ms)
+        state = State(self._cases, ranked, recent, self._spent_ms, frozenset(self._told), self._now_ms)
         return Judgement(state, orders, tuple(self._notes), min(self._look_at_ms, default=None))
+
+    def _remembered(self, recent: tuple[Readings, ...]) -> dict[tuple[str, ...], Memories]:
+        """What rules that compare cgroups by their growth remember of this look."""
+        ranked: dict[tuple[str, ...], Memories] = {}
+        for rule in self._rules:
+            if rule.ranking is not None and rule.ranking.remembers:
+                texts, before = rule.ranking.texts, self._state.ranked.get(rule.ranking.texts, {})
+                memories = rule.ranking.remembered(recent[-1], _earlier(recent), before)
+                ranked[texts] = {**ranked.get(texts, {}), **memories}
+        return ranked
+
+    def _compare(self, rules: Iterable[Armed], recent: tuple[Readings, ...]) -> None:
+        """The numbers of the cgroups that these rules compare."""
+        for rule in rules:
+            if rule.ranking is not None and rule.rule.name not in self._numbers:
+                before = self._state.ranked.get(rule.ranking.texts, {})
+                self._numbers[rule.rule.name] = rule.ranking.judge(recent[-1], _earlier(recent), before)
 
     def _turns(self, scopes: Scopes) -> Iterator[tuple[Armed, str]]:
         for rule in self._rules:
@@ -255,7 +303,8 @@ class _Judge:
             self._spent_ms = (*self._spent_ms, self._now_ms)
             self._told -= {("budget", *key), ("budget",)}
         self._cases[key] = after
-        return Order(rule.rule, scope, why)
+        compared = within(self._numbers.get(rule.rule.name, {}), scope)
+        return Order(rule.rule, scope, why, tuple(compared.items()))
 
     def _is_busy(self, concerns: str) -> bool:
         """Is an order about that memory, or one about memory in its scope, being carried out?"""
@@ -302,7 +351,11 @@ class _Judge:
 
 
 def _look(recent: tuple[Readings, ...], scope: str) -> Look:
-    return Look(recent[-1], scope, recent[0] if len(recent) > 1 else None)
+    return Look(recent[-1], scope, _earlier(recent))
+
+
+def _earlier(recent: tuple[Readings, ...]) -> Readings | None:
+    return recent[0] if len(recent) > 1 else None
 
 
 def _precedence(scope: str, readings: Readings) -> tuple[int, int, str]:

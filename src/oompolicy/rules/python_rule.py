@@ -102,6 +102,11 @@ class PythonRule:
         """All: what it asks for is only known when it does."""
         return FIELDS
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """It sees its scope and the machine alone."""
+        return ()
+
     def limited(self, limit: CallLimit) -> PythonRule:
         """The same function, with a limit on the time of each call."""
         return PythonRule(self.function, self.every_ms, limit)

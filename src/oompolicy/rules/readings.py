@@ -45,6 +45,7 @@ class MachineReading:
     reclaimed_pages: int | None = None  # pgsteal_kswapd + pgsteal_direct
     refaulted_pages: int | None = None  # workingset_refault_anon + _file
     oom_kills: int | None = None
+    swapped_out_pages: int | None = None  # pswpout
     zram_used_bytes: int | None = None  # of RAM, for what swap or a file system on zram holds
     zram_stored_bytes: int | None = None  # that, before compression
 
@@ -63,6 +64,7 @@ class CgroupReading:
     swap_max_bytes: int | None = None
     anon_bytes: int | None = None
     file_bytes: int | None = None
+    io_bytes: int | None = None  # io.stat: rbytes and wbytes of all devices
     memory: Pressure = Pressure()
     io: Pressure = Pressure()
     cpu: Pressure = Pressure()

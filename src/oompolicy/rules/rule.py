@@ -45,9 +45,11 @@ class Rule:
 
     when: the condition's text; python: instead of it, a function of a file ("FILE.py:NAME"). scope: globs on the path
     from the root of the cgroups that the rule is judged for, each on its own (scopes.matches); ("/",) is the machine.
-    policy: who is chosen among the processes of the scope (None: the daemon's). grace_ms: SIGTERM first, and SIGKILL
-    after so long; 0 kills at once. pre_kill: a command with a time limit that is run before. cooldown_ms: how long the
-    rule rests in this scope when what it ordered is done. budget: of each scope's kills.
+    policy: who is chosen among the processes of the scope (None: the daemon's). among: patterns of cgroups that are
+    compared with each other and killed whole, by numbers (ranking.py); is_recursive: and their children. grace_ms:
+    SIGTERM first, and SIGKILL after so long; 0 kills at once. pre_kill: a command with a time limit that is run before.
+    cooldown_ms: how long the rule rests in this scope when what it ordered is done; after it, what must last must last
+    anew, unless must_last_anew is false. budget: of each scope's kills.
     """
 
     name: str
@@ -56,10 +58,14 @@ class Rule:
     policy: str | None = None
     params: tuple[tuple[str, object], ...] = ()
     action: Kill | Other = Kill.PROCESS
+    among: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    is_recursive: bool = False
     amount_bytes: int = 0
     for_ms: int = 0
     grace_ms: int = 0
     cooldown_ms: int = 5_000
+    must_last_anew: bool = True
     budget: Budget | None = None
     pre_kill: tuple[str, ...] = ()
     pre_kill_limit_ms: int = 5_000
@@ -70,11 +76,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A rule has fired for one scope, a cgroup's path or "/" for the machine. why: the condition, with numbers."""
+    """A rule has fired for one scope, a cgroup's path or "/" for the machine. why: the condition, with numbers.
+
+    compared: of a rule that compares cgroups, their paths with the numbers of each; None where one is not known.
+    """
 
     rule: Rule
     scope: str
     why: str
+    compared: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from oompolicy.rules.look import MACHINE
 from oompolicy.rules.rule import Rule
 
+_WILD = re.compile(r"[*?\[]")
 _SLASH_IN_A_SET = re.compile(r"\[[^\]]*/")
 _PIECES = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
@@ -81,6 +82,21 @@ def matches(pattern: str, path: str) -> bool:
     (True, True)
     """
     return _compiled(pattern).fullmatch(path) is not None
+
+
+def named(patterns: Iterable[str], paths: Collection[str]) -> list[str]:
+    """Those of the paths that one of the patterns names, in the order of their names.
+
+    >>> named(("/a", "/b/*"), {"/b/c": 1, "/a": 2, "/b": 3})
+    ['/a', '/b/c']
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        if not _WILD.search(pattern) and pattern.startswith("/"):
+            found.update([pattern] if pattern in paths else [])
+        else:
+            found.update(filter(_compiled(pattern).fullmatch, paths))
+    return sorted(found)
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""The language of `when`: one line in Python's syntax becomes a tree. Python parses it, and evaluates nothing of it.
+"""The language of `when` and `by`: a line in Python's syntax becomes a tree. Python parses it, and evaluates nothing.
 
 Belongs here: what may be written, and what is said of the rest, with its place in the text.
 Must not know: what is true of it, in which file it stands.
@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from oompolicy.errors import ConfigError, Place
@@ -22,46 +22,25 @@ from oompolicy.rules.tree import (
     AllOf,
     AnyOf,
     Arithmetic,
+    Choose,
     Compare,
     Fixed,
     Growth,
     Lasts,
     Node,
     Number,
+    Of,
+    OfPeers,
     Rate,
     Reads,
     constant,
     numbers_in,
 )
+from oompolicy.rules.vocabulary import CONSTANTS, FUNCTIONS, RANKING
 
 MOST_CHARACTERS: Final = 4000
 MOST_NESTED: Final = 50
 LONGEST_S: Final = 86_400
-
-# Amounts are in MiB, times in seconds.
-CONSTANTS: Final = {
-    "KiB": (1 / 1024, Unit.MIB),
-    "MiB": (1, Unit.MIB),
-    "GiB": (1024, Unit.MIB),
-    "TiB": (1024 * 1024, Unit.MIB),
-    "minutes": (60, None),
-    "hours": (3600, None),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A row of the functions: how it is called, and what it says."""
-
-    call: str
-    doc: str
-
-
-FUNCTIONS: Final = {
-    "lasts": Function("lasts(CONDITION, SECONDS)", "True when the condition has been true at every look for so long."),
-    "rate": Function("rate(FIELD)", "How much the field grows in a second, since the look before."),
-    "growth": Function("growth(FIELD, SECONDS)", "How much the field has grown in the last so many seconds."),
-}
 
 _COMPARE: Final[dict[type, str]] = {
     ast.Lt: "<",
@@ -93,17 +72,26 @@ def parse_condition(text: str, place_at: PlaceAt | None = None) -> Condition:
 
     Raises ConfigError with the place, what is wrong, and the nearest name that there is.
     """
+    return _Parser(text, place_at or _in_text(text, "condition"), "condition").condition()
 
-    def in_text(line: int, column: int) -> Place:
-        return Place("condition", line, column, text.split("\n")[line - 1])
 
-    return _Parser(text, place_at or in_text).condition()
+def parse_number(text: str, place_at: PlaceAt | None = None) -> Number:
+    """A number by which cgroups are compared (ranking.py). Raises ConfigError as parse_condition() does."""
+    return _Parser(text, place_at or _in_text(text, "by"), "number").number()
+
+
+def _in_text(text: str, what: str) -> PlaceAt:
+    return lambda line, column: Place(what, line, column, text.split("\n")[line - 1])
 
 
 class _Parser:
-    def __init__(self, text: str, place_at: PlaceAt) -> None:
+    """kind: what the text is to be, "condition" or "number"."""
+
+    def __init__(self, text: str, place_at: PlaceAt, kind: str) -> None:
         self._text = text
         self._place_at = place_at
+        self._kind = kind
+        self._is_inside = False  # of() or total()
         # One line of the same length, so that a condition may be written in several.
         blank = re.sub(r"#[^\n]*", lambda found: " " * len(found[0]), text)
         self._line = re.sub(r"\s", " ", blank)
@@ -111,19 +99,30 @@ class _Parser:
         self._next_index = 0
 
     def condition(self) -> Condition:
+        return Condition(" ".join(self._line.split()), self._node(self._parsed()))
+
+    def number(self) -> Number:
+        tree = self._parsed()
+        number, _ = self._number(tree)
+        if not any(read.field.is_of_cgroup for read in numbers_in(number)):
+            raise self._refused(tree, "it is the same for every cgroup", "use a field that begins with cgroup.")
+        return number
+
+    def _parsed(self) -> ast.expr:
         if not self._line.strip():
-            raise self._refused(0, "the condition is empty", "write one, as mem_available_percent < 5")
+            example = "mem_available_percent < 5" if self._kind == "condition" else "cgroup.swap_mib"
+            raise self._refused(0, f"the {self._kind} is empty", f"write one, as {example}")
         if len(self._text) > MOST_CHARACTERS:
-            raise self._refused(0, f"the condition has more than {MOST_CHARACTERS} characters")
+            raise self._refused(0, f"the {self._kind} has more than {MOST_CHARACTERS} characters")
         try:
             tree = ast.parse(self._line.strip(), mode="eval").body
         except SyntaxError as error:
             raise self._not_python(error) from None
         except (ValueError, RecursionError, MemoryError) as error:
-            raise self._refused(0, f"this is not a condition: {error or 'it nests too deep'}") from None
+            raise self._refused(0, f"this is not a {self._kind}: {error or 'it nests too deep'}") from None
         if (depth := _depth(tree)) > MOST_NESTED:
-            raise self._refused(0, f"the condition nests {depth} deep, more than {MOST_NESTED}")
-        return Condition(" ".join(self._line.split()), self._node(tree))
+            raise self._refused(0, f"the {self._kind} nests {depth} deep, more than {MOST_NESTED}")
+        return tree
 
     # What is true or false. `not` is carried down to the comparisons, so that every node says what must be true.
 
@@ -136,9 +135,13 @@ class _Parser:
                 return self._node(found.operand, not negated)
             case ast.Compare():
                 return self._compare(found, negated)
+            case ast.Call(func=ast.Name(id="lasts")) if self._kind == "number":
+                raise self._refused(found, "lasts() is for conditions", "compare by what is, or by growth()")
             case ast.Call(func=ast.Name(id="lasts")):
                 part, span_ms = self._two_arguments(found)
                 return Lasts(self._node(part), span_ms, self._index(), negated)
+            case ast.Call(func=ast.Name(id="of" | "exists")) if self._kind == "condition":
+                return self._of(found, negated)
             case _:
                 self._number(found)  # what is wrong with it is said first
                 raise self._refused(found, f"{self._source(found)} is a number, not a condition", "compare it: ... > 0")
@@ -162,6 +165,36 @@ class _Parser:
             return parts[0]
         return AnyOf(tuple(parts)) if negated else AllOf(tuple(parts))
 
+    def _of(self, found: ast.Call, negated: bool) -> Of:
+        assert isinstance(found.func, ast.Name)
+        name = found.func.id
+        if self._is_inside:
+            raise self._refused(found, f"{name}() inside of of() is not part of the language", "join them with and")
+        texts, rest = (found.args, []) if name == "exists" else (found.args[:-1], found.args[-1:])
+        if found.keywords or not texts:
+            raise self._refused(found, f"{name} takes patterns of cgroups: {FUNCTIONS[name].call}")
+        patterns = tuple(self._pattern(text) for text in texts)
+        if not rest:
+            return Of(patterns, None, self._index(), negated)
+        self._is_inside = True
+        part = self._node(rest[0])
+        self._is_inside = False
+        if not any(read.field.is_of_cgroup for read in numbers_in(part)):
+            raise self._refused(rest[0], "nothing of this is of a cgroup", "write it outside of of(), or cgroup.…")
+        return Of(patterns, part, self._index(), negated)
+
+    def _pattern(self, found: ast.expr) -> str:
+        if not isinstance(found, ast.Constant) or not isinstance(found.value, str):
+            raise self._refused(found, f"{self._source(found)} is not a text", 'name a cgroup: "/system.slice"')
+        pattern = found.value
+        if pattern.startswith(("/sys/fs/cgroup", "sys/fs/cgroup")):
+            raise self._refused(found, f"{pattern!r} is a path of the file system", "leave out /sys/fs/cgroup")
+        if not pattern.startswith(("/", "*")):
+            raise self._refused(found, f"{pattern!r} is not a path from the root of the cgroups", f'write "/{pattern}"')
+        if pattern.strip("/") == "":
+            raise self._refused(found, "the root is the machine", "use a field of the machine, without of()")
+        return pattern.rstrip("/")
+
     # Numbers, each with its unit; None: a plain number, that goes with any.
 
     def _number(self, found: ast.expr) -> tuple[Number, Unit | None]:
@@ -181,15 +214,45 @@ class _Parser:
                 return self._arithmetic(found)
             case ast.Call(func=ast.Name(id="rate" | "growth" as name)):
                 return self._over_time(found, name)
+            case ast.IfExp() if self._kind == "number":
+                return self._choose(found)
+            case ast.Call(func=ast.Name(id="total" | "percentile")) if self._kind == "number":
+                return self._of_peers(found)
             case ast.Name() | ast.Attribute():
                 return self._name(found)
-            case ast.Call(func=ast.Name(id="lasts")) | ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            case (
+                ast.Call(func=ast.Name(id="lasts" | "of" | "exists"))
+                | ast.Compare()
+                | ast.BoolOp()
+                | ast.UnaryOp(op=ast.Not())
+            ):
                 raise self._refused(found, f"{self._source(found)} is true or false, not a number")
             case ast.Call():
                 raise self._no_such(found.func, "function", list(FUNCTIONS))
             case _:
                 what = self._source(found)
                 raise self._refused(found, f"{what} is not part of the language", "see docs/conditions.md for what is")
+
+    def _choose(self, found: ast.IfExp) -> tuple[Number, Unit | None]:
+        part = self._node(found.test)
+        (then, then_unit), (otherwise, unit) = self._number(found.body), self._number(found.orelse)
+        self._match_units(found.body, then_unit, found.orelse, unit)
+        return Choose(part, then, otherwise), then_unit or unit
+
+    def _of_peers(self, found: ast.Call) -> tuple[Number, Unit | None]:
+        assert isinstance(found.func, ast.Name)
+        name = found.func.id
+        if len(found.args) != (1 if name == "total" else 2) or found.keywords or self._is_inside:
+            raise self._refused(found, f"{name} is written as {RANKING[name].call}, and not inside of another")
+        self._is_inside = True
+        number, unit = self._number(found.args[0])
+        self._is_inside = False
+        if name == "total":
+            return OfPeers(number), unit
+        percent = constant(self._number(found.args[1])[0])
+        if percent is None or not 0 < percent < 100:
+            raise self._refused(found.args[1], f"{self._source(found.args[1])} is not a number between 0 and 100")
+        return OfPeers(number, percent), unit
 
     def _arithmetic(self, found: ast.BinOp) -> tuple[Number, Unit | None]:
         op = _ARITHMETIC.get(type(found.op))
@@ -292,6 +355,8 @@ class _Parser:
         name = _dotted(found) or self._source(found)
         if name in FUNCTIONS:
             return self._refused(found, f"{name} is a function", f"write {FUNCTIONS[name].call}")
+        if name in RANKING:
+            return self._refused(found, f"{name}() is for comparing cgroups", "it belongs in a rule's by")
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         last = [other for other in known if other.rpartition(".")[2] == name or other == f"cgroup.{name}"]
         nearest = [*last, *near]
@@ -301,7 +366,8 @@ class _Parser:
     def _not_python(self, error: SyntaxError) -> ConfigError:
         offset = self._start + max((error.offset or 1) - 1, 0)
         hint = next((slip for seen, slip in _SLIPS if seen.search(self._line)), None)
-        return self._refused(min(offset, max(len(self._line) - 1, 0)), f"this is not a condition: {error.msg}", hint)
+        where = min(offset, max(len(self._line) - 1, 0))
+        return self._refused(where, f"this is not a {self._kind}: {error.msg}", hint)
 
     def _refused(self, where: ast.expr | int, reason: str, hint: str | None = None) -> ConfigError:
         offset = where if isinstance(where, int) else self._offset(where)

@@ -70,7 +70,27 @@ class Arithmetic:
     right: Number
 
 
-Number: TypeAlias = Fixed | Reads | Rate | Growth | Arithmetic
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """then where the part is true, otherwise where it is not."""
+
+    part: Node
+    then: Number
+    otherwise: Number
+
+
+@dataclass(frozen=True, slots=True)
+class OfPeers:
+    """A number reckoned from that of all the cgroups that are compared with each other (ranking.py).
+
+    percent: None for their sum, else the value that so many percent of them are below.
+    """
+
+    number: Number
+    percent: float | None = None
+
+
+Number: TypeAlias = Fixed | Reads | Rate | Growth | Arithmetic | Choose | OfPeers
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +126,59 @@ class Lasts:
     negated: bool = False
 
 
-Node: TypeAlias = Compare | AllOf | AnyOf | Lasts
+@dataclass(frozen=True, slots=True)
+class Of:
+    """Is part true of any cgroup that one of the patterns names? negated: of none. index as in Growth.
+
+    part is None where it is enough that there is one.
+    """
+
+    patterns: tuple[str, ...]
+    part: Node | None
+    index: int
+    negated: bool = False
 
 
-def numbers_in(node: Node | Number) -> Iterator[Reads | Rate | Growth]:
-    """All that is read, as often as it is written."""
+Node: TypeAlias = Compare | AllOf | AnyOf | Lasts | Of
+
+
+def others_in(node: Node) -> Iterator[Of]:
+    """The parts that are about other cgroups than the scope."""
+    match node:
+        case Of():
+            yield node
+        case AllOf() | AnyOf():
+            for part in node.parts:
+                yield from others_in(part)
+        case Lasts():
+            yield from others_in(node.part)
+        case Compare():
+            return
+
+
+def numbers_in(node: Node | Number, in_others: bool = True) -> Iterator[Reads | Rate | Growth]:
+    """All that is read, as often as it is written; without in_others only what is read of the scope."""
     match node:
         case Fixed():
             return
+        case Choose():
+            for inner in (node.part, node.then, node.otherwise):
+                yield from numbers_in(inner, in_others)
+        case OfPeers():
+            yield from numbers_in(node.number, in_others)
+        case Of():
+            if in_others and node.part is not None:
+                yield from numbers_in(node.part)
         case Reads() | Rate() | Growth():
             yield node
         case Arithmetic() | Compare():
-            yield from numbers_in(node.left)
-            yield from numbers_in(node.right)
+            yield from numbers_in(node.left, in_others)
+            yield from numbers_in(node.right, in_others)
         case AllOf() | AnyOf():
             for part in node.parts:
-                yield from numbers_in(part)
+                yield from numbers_in(part, in_others)
         case Lasts():
-            yield from numbers_in(node.part)
+            yield from numbers_in(node.part, in_others)
 
 
 def constant(number: Number) -> float | None:

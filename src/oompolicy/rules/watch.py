@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from oompolicy.rules.condition import Judging, Memory
+from oompolicy.rules.condition import GAP_MS, Judging, Memory
 from oompolicy.rules.fields import Field, Psi
 from oompolicy.rules.look import Look
-from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Rate, Reads, constant
+from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of, Rate, Reads, constant
 
 # The soonest that a level is looked at again, as in earlyoom.
 SOONEST_MS: Final = 100
@@ -122,40 +122,55 @@ def watches(root: Node, look: Look, memory: Memory) -> tuple[Watch, ...]:
     judging = Judging(look, memory)
     if judging.truth(root) is True:
         return ()
-    lasting = tuple(WaitWatch(_pace_ms(span_ms)) for span_ms in _lasting(root, memory))
-    return (*_waits(root, look, judging), *lasting)
+    return (*_waits(root, judging), *(WaitWatch(ms) for ms in _lasting(root, judging)))
 
 
 def _pace_ms(span_ms: int) -> int:
     return min(max(span_ms // 4, SOONEST_MS), REGULAR_MS)
 
 
-def _lasting(node: Node, memory: Memory) -> Iterable[int]:
+def _lasting(node: Node, judging: Judging) -> Iterable[int]:
+    """How soon to look again at what has begun to last.
+
+    `not lasts()` whose part has lasted long enough is false: an interruption that nobody sees leaves it so, and it need
+    only be seen often enough not to begin anew.
+    """
     match node:
         case AllOf() | AnyOf():
             for part in node.parts:
-                yield from _lasting(part, memory)
+                yield from _lasting(part, judging)
         case Lasts():
-            if node.index in memory.since:
-                yield node.span_ms
-            yield from _lasting(node.part, memory)
+            if judging.has_begun(node):
+                is_settled = node.negated and judging.truth(node) is False
+                yield GAP_MS // 2 if is_settled else _pace_ms(node.span_ms)
+            yield from _lasting(node.part, judging)
+        case Of(part=part) if part is not None:
+            for other in judging.others(node).values():
+                yield from _lasting(part, other)
 
 
-def _waits(node: Node, look: Look, judging: Judging) -> tuple[Watch, ...]:
+def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
     match node:
         case Compare():
-            return (_of_compare(node, look),)
+            return (_of_compare(node, judging.look),)
         case AllOf():
-            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return min(false, key=_cost, default=())
         case AnyOf():
-            false = [_waits(part, look, judging) for part in node.parts if judging.truth(part) is not True]
+            false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return tuple(watch for found in false for watch in found)
         case Lasts(negated=True):
             return (WaitWatch(_pace_ms(node.span_ms)),)
         case Lasts():
             # Where its part is true already, time alone is wanting: that is the answer's due_ms.
-            return () if judging.truth(node.part) is True else _waits(node.part, look, judging)
+            return () if judging.truth(node.part) is True else _waits(node.part, judging)
+        case Of(negated=True):
+            return (WaitWatch(REGULAR_MS),)
+        case Of(part=None):
+            return ()  # of cgroups that come the tree of cgroups tells
+        case Of(part=part):
+            assert part is not None
+            return tuple(watch for other in judging.others(node).values() for watch in _waits(part, other))
 
 
 def _cost(found: tuple[Watch, ...]) -> float:

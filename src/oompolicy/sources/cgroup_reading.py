@@ -42,6 +42,12 @@ def _sum_of(*keys: bytes) -> Callable[[bytes], int | None]:
     return read
 
 
+def _io_bytes(text: bytes) -> int:
+    """Read and written, of all devices: "8:0 rbytes=1459200 wbytes=314773504 rios=192 ...", a line each."""
+    words = (word.partition(b"=") for word in text.split())
+    return sum(int(number) for key, _, number in words if key in (b"rbytes", b"wbytes"))
+
+
 def _is_frozen(text: bytes) -> bool:
     return b"\nfrozen 1\n" in b"\n" + text
 
@@ -67,6 +73,7 @@ _V2: Final[dict[str, _Field]] = {
     "scanned_pages": _Field("memory.stat", _sum_of(b"pgscan")),
     "reclaimed_pages": _Field("memory.stat", _sum_of(b"pgsteal")),
     "refaulted_pages": _Field("memory.stat", _sum_of(*_REFAULTS)),
+    "io_bytes": _Field("io.stat", _io_bytes),
     "memory": _Field("memory.pressure", parse_pressure),
     "io": _Field("io.pressure", parse_pressure),
     "cpu": _Field("cpu.pressure", parse_pressure),

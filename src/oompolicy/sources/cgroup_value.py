@@ -59,6 +59,21 @@ def read_value(directory: int | Path, status: os.stat_result) -> int | None:
     return None if text is None else parse_value(text)
 
 
+def read_wish(directory: int | Path, status: os.stat_result) -> int | None:
+    """What the owner of a delegated cgroup asks for; None where nothing, and where it is no integer.
+
+    It is only a wish (values/wishes.py), and nobody else's affair what is wrong with it. Raises OSError where the
+    cgroup has gone.
+    """
+    if only_root_writes(status):
+        return None
+    text = _attribute(directory, USER_NAME)
+    try:
+        return None if text is None else parse_value(text)
+    except MalformedValueError:
+        return None
+
+
 def get_value(cgroup: str, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> int | None:
     """The value set on this very cgroup; None where it has none.
 

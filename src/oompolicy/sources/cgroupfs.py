@@ -13,7 +13,7 @@ from oompolicy.errors import SourceError
 from oompolicy.mm.limits import LONG_MAX
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.sources.cgroup_mount import USAGE_FILE, Hierarchy
-from oompolicy.sources.cgroup_value import MalformedValueError, only_root_writes, read_value
+from oompolicy.sources.cgroup_value import MalformedValueError, only_root_writes, read_value, read_wish
 from oompolicy.sources.kernel_file import is_gone, read_at
 
 
@@ -109,6 +109,7 @@ def _read_memcg(
         value = None
         memcgs.missing.append(f"cgroup {path}: its value is not a 64-bit integer ({error}): ignored")
     amounts.setdefault("swappiness", walk.swappiness)
+    amounts["wish"] = read_wish(dir_fd, status)
     memcg = MemCgroup(path=path, parent=parent, id=status.st_ino, value=value, is_v1=is_v1, **amounts)
     # A kernfs directory counts its subdirectories as links (fs/kernfs/inode.c, kernfs_refresh_inode()): where it
     # says that there are none, its files need not be listed. Other file systems, of a copied tree, may say 1.

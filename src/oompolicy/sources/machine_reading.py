@@ -26,6 +26,7 @@ _VMSTAT: Final = {
     "reclaimed_pages": (b"\npgsteal_kswapd ", b"\npgsteal_direct "),
     "refaulted_pages": (b"\nworkingset_refault_anon ", b"\nworkingset_refault_file ", b"\nworkingset_refault "),
     "oom_kills": (b"\noom_kill ",),
+    "swapped_out_pages": (b"\npswpout ",),
 }
 
 

@@ -17,6 +17,8 @@ from oompolicy.sources.procfs import parse_stat
 
 _DELETED: Final = " (deleted)"  # d_path(), fs/d_path.c: the file has been replaced, as by an update
 
+_MINFLT, _MAJFLT = 7, 9  # fields of stat after the comm, do_task_stat() in fs/proc/array.c
+
 
 class ProcDetails:
     """Of the processes of one procfs (see snapshot.Details). tick_ns is the length of a clock tick."""
@@ -48,6 +50,15 @@ class ProcDetails:
                 return tuple(_texts(read_records_at(folder, "environ")))
         except OSError:
             return ()
+
+    def faults(self, task: Task) -> int | None:
+        """How many pages it has faulted in, minor and major faults of all its threads; None where it has gone."""
+        try:
+            with self._opened(task) as folder:
+                words = read_at(folder, "stat").rpartition(b")")[2].split()
+                return int(words[_MINFLT]) + int(words[_MAJFLT])
+        except OSError:
+            return None
 
     @contextmanager
     def _opened(self, task: Task) -> Iterator[int]:

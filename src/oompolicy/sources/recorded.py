@@ -85,6 +85,7 @@ class RecordedMemCgroup(msgspec.Struct, forbid_unknown_fields=True, omit_default
     oom_kill_disable: bool = False
     is_v1: bool = False
     value: int | None = None
+    wish: int | None = None
 
 
 class RecordedKernel(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import cast
 
 from oompolicy.backends.hook.abi import NAME_KEY, RECORD, RECORDS, ControlWord, RecordKind, Source
 from oompolicy.backends.hook.attachment import Attachment
-from oompolicy.backends.hook.news import forget, news
+from oompolicy.backends.hook.news import News, forget, news
 
 from worlds import machine
 
@@ -35,16 +35,19 @@ def recorded(*ended_ns: int, going_on: bool = False) -> Attachment:
     return cast(Attachment, SimpleNamespace(control=control, ring=ring, maps=SimpleNamespace(names=names, faults={})))
 
 
-def chosen(lines: tuple[str, ...]) -> list[str]:
-    return [line.partition("chose ")[2].partition(" ")[0] for line in lines]
+def chosen(found: News) -> list[str]:
+    told = [line.partition("chose ")[2].partition(" ")[0] for line in found.lines]
+    assert [kill.comm for kill in found.kills] == told
+    return told
 
 
 def test_each_is_told_once() -> None:
     held = recorded(10, 20)
-    lines = news(held, HERE)
-    assert chosen(lines) == ["at10", "at20"]
-    assert all(line.endswith("policy mine (00000001)") for line in lines)
-    assert news(held, HERE) == ()
+    found = news(held, HERE)
+    assert chosen(found) == ["at10", "at20"]
+    assert all(line.endswith("policy mine (00000001)") for line in found.lines)
+    assert [(kill.pid, kill.by) for kill in found.kills] == [(10, "kernel"), (20, "kernel")]
+    assert news(held, HERE) == ((), ())
 
 
 def test_who_hands_over_and_who_takes_over_tell_of_all_and_of_none_twice() -> None:
@@ -60,7 +63,7 @@ def test_what_ends_after_the_handing_over_is_left_to_the_other() -> None:
     assert chosen(news(old, HERE, 25)) == ["at10"]
     assert chosen(news(new, HERE)) == ["at30"]
     forget(new, 25)
-    assert news(new, HERE) == ()
+    assert news(new, HERE) == ((), ())
 
 
 def test_what_goes_on_is_told_whole_when_it_has_ended() -> None:

@@ -67,6 +67,7 @@ class Arena:
     protect: Protect = field(default_factory=Protect)
     preferences: Preferences = field(default_factory=dict)
     runner: Runner | None = None
+    compared: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
 
     @property
     def scope(self) -> str:
@@ -77,7 +78,7 @@ class Arena:
         return only_within(self._seen(), self.scope)
 
     def order(self, one: Rule) -> Order:
-        return Order(one, self.scope, "it is a test")
+        return Order(one, self.scope, "it is a test", self.compared)
 
     def choice(self, order: Order, snapshot: Snapshot) -> Choice:
         return choose(order, snapshot, None, Shield(self.protect), self.preferences)

@@ -130,6 +130,55 @@ def test_a_cgroup_kill_takes_each_cgroup_once_and_never_the_root() -> None:
     assert groups(world, order("/", Kill.CGROUP)) == [("x", None, False)]
 
 
+def compared(*among: str, recursive: bool = False, **megabytes: float | None) -> Order:
+    """An order that compares these cgroups by their numbers; "_" in a name is "/"."""
+    rule = Rule("r", "always", action=Kill.CGROUP, among=among, by=("cgroup.swap_mib",), is_recursive=recursive)
+    found = tuple((f"/{name.replace('_', '/')}", (number,)) for name, number in megabytes.items())
+    return Order(rule, "/", "why", found)
+
+
+def test_of_cgroups_that_are_compared_the_worst_goes_whole_with_all_below() -> None:
+    """Not the cgroup of a process, and by the numbers, not by who would be chosen."""
+    assert groups(WORLD, compared("/*", batch=1, db=2, ssh=None, gone=9)) == [
+        ("postgres", "/db", False),
+        ("sort", "/batch", False),
+        ("bash", "/ssh", False),
+    ]
+
+
+def test_who_has_nobody_to_kill_is_passed_over() -> None:
+    order = compared("/*", db=2, batch=1)
+    assert names(choose(order, WORLD, None, Shield(Protect(cgroups=("/db",))))) == ["sort"]
+
+
+def test_the_reason_has_the_numbers() -> None:
+    targets = choose(compared("/*", db=2048, batch=1.25), WORLD, None, Shield()).targets
+    assert [target.reason for target in targets] == [
+        "the worst of 2 compared by cgroup.swap_mib: 2048",
+        "the worst of 2 compared by cgroup.swap_mib: 1.2",
+    ]
+
+
+def test_wishes_of_the_cgroups_that_are_compared_go_before_their_numbers() -> None:
+    wishes = {"/ssh": Preference.PREFER, "/db": Preference.AVOID, "/batch/one": Preference.AVOID}
+    choice = choose(compared("/*", db=3, batch=2, ssh=1), WORLD, None, Shield(), wishes)
+    assert [target.group.path for target in choice.targets if target.group] == ["/ssh", "/batch", "/db"]
+
+
+def test_recursive_goes_down_to_a_child_or_to_what_goes_whole() -> None:
+    order = compared("/*", recursive=True, db=1, batch=9, batch_one=3, batch_two=4)
+    assert groups(WORLD, order) == [
+        ("join", "/batch/two", False),
+        ("sort", "/batch/one", False),
+        ("postgres", "/db", False),
+    ]
+
+
+def test_memory_oom_group_above_what_is_compared_counts() -> None:
+    world = machine(memcg("a", memcg("b", tasks=[task("x", rss="1M")]), tasks=[task("y", rss="2M")], oom_group=True))
+    assert groups(world, compared("/a/*", a_b=1)) == [("x", "/a", True)]
+
+
 def test_a_tree_is_a_tree_unless_the_cgroup_goes() -> None:
     targets = choose(order("/batch", Kill.TREE), WORLD, None, Shield()).targets
     assert [(target.victim.comm, target.is_tree) for target in targets] == [

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,10 @@ from backends.kill.arena import (
     v2_hierarchy,
     wait_for,
 )
-from oompolicy.backends.kill import killing
-from oompolicy.backends.kill.process import TICK_NS, End, Held, hold, verify
+from oompolicy.backends.kill import group, killing
+from oompolicy.backends.kill.ground import Ground
+from oompolicy.backends.kill.group import Group
+from oompolicy.backends.kill.process import TICK_NS, End, Facts, Held, facts_of, hold, verify
 from oompolicy.contained_oom.workers import Workers
 from oompolicy.mm.oom import Kernel
 from oompolicy.rules.protect import Protect
@@ -299,6 +302,19 @@ def test_a_whole_cgroup_goes_with_those_below_it_and_its_neighbour_stays(arena: 
         assert not bystander.was_killed()
 
 
+def test_the_worst_of_the_cgroups_compared_goes_whole(arena: Arena) -> None:
+    """Though the largest process is in another one."""
+    small, large = arena.memcg.child("small"), arena.memcg.child("large")
+    arena.compared = ((f"{arena.scope}/large", (1.0,)), (f"{arena.scope}/small", (2.0,)))
+    with Workers() as workers:
+        doomed = [workers.start("first", small, 2), workers.start("second", small, 2)]
+        bystander = workers.start("bystander", large, 12)
+        outcome = arena.kill(rule(Kill.CGROUP, among=(f"{arena.scope}/*",), by=("cgroup.swap_mib",)))
+        assert outcome.killed == 2
+        wait_for(lambda: all(worker.was_killed() for worker in doomed))
+        assert not bystander.was_killed()
+
+
 def test_a_cgroup_in_which_somebody_must_stay_is_killed_one_by_one(arena: Arena) -> None:
     big = arena.workers.start("big", arena.memcg, 4)
     small = arena.workers.start("small", arena.memcg, 1)
@@ -350,6 +366,45 @@ def test_by_cgroup_kill_all_go_at_once(v2: Arena) -> None:
         assert outcome.killed > 10
         assert script.process.wait(timeout=5) == -signal.SIGKILL
         wait_for(lambda: "populated 0" in (v2.memcg.path / "cgroup.events").read_text())
+
+
+def test_those_that_the_kernel_has_killed_whole_are_not_looked_at_again(
+    v2: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds on their way out need the time on a CPU themselves; that a cgroup is empty is told by one file."""
+    if not (v2.memcg.path / "cgroup.kill").exists():
+        pytest.skip("this kernel has no cgroup.kill (v5.14)")
+    listed: list[Path] = []
+    listing = Group._listed
+
+    def counted(self: Group, directory: Path) -> list[int]:
+        listed.append(directory)
+        return listing(self, directory)
+
+    monkeypatch.setattr(Group, "_listed", counted)
+    with Script(FORKS_ON, v2.memcg) as script:
+        forks_on(v2, script)
+        assert v2.kill(rule(Kill.CGROUP)).killed > 10
+        assert script.process.wait(timeout=5) == -signal.SIGKILL
+    assert len(listed) == 1
+
+
+def test_who_goes_with_a_cgroup_is_not_read_again_before_all_are_killed(
+    v2: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot tells who may go; a file of /proc for each of a fork bomb's hundreds would take seconds."""
+    read: list[int] = []
+
+    def noted(ground: Ground, pid: int) -> Facts | None:
+        read.append(pid)
+        return facts_of(ground, pid)
+
+    monkeypatch.setattr(group, "facts_of", noted)
+    forks = "for _ in range(20):\n    if os.fork() == 0: time.sleep(60)\n"
+    with Script(forks + SLEEPS, v2.memcg):
+        wait_for(lambda: len(_pids(v2)) == 21)
+        assert v2.kill(rule(Kill.CGROUP)).killed == 21
+    assert read == []
 
 
 def test_cgroup_kill_is_not_used_where_somebody_must_stay(v2: Arena) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.hook import generation, kernel_log, pins, shadows
@@ -19,7 +18,7 @@ from oompolicy.backends.hook.abi import NAME_BYTES, NAME_KEY, ControlWord, Entri
 from oompolicy.backends.hook.answers import Answers, answers
 from oompolicy.backends.hook.attachment import Attachment
 from oompolicy.backends.hook.bell import Bell
-from oompolicy.backends.hook.news import forget, news
+from oompolicy.backends.hook.news import News, forget, news
 from oompolicy.backends.hook.process_start import start_ticks
 from oompolicy.backends.hook.ruling import Ruling, Wanted, first_of, ruling_for, shadow_for
 from oompolicy.backends.hook.target import Target, open_target
@@ -29,15 +28,8 @@ from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Fault
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
-
-LEAST_TTL_MS: Final = 30_000
-INTERVALS_IN_TTL: Final = 4
-
-
-def default_ttl_ms(interval_ms: int) -> int:
-    """How long answers count without a daemon: some looks may be missed."""
-    return max(LEAST_TTL_MS, INTERVALS_IN_TTL * interval_ms)
 
 
 class Hook:
@@ -72,6 +64,8 @@ class Hook:
         self._of_shadows: Entries = {}
         self._published: tuple[Entries, Entries] | None = None
         self._heartbeat_ns = 0
+        self._kills: list[PastKill] = []
+        self._untold: tuple[str, ...] = ()
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Attach, or take over what an earlier daemon has left attached; tell what happened while nobody looked."""
@@ -87,6 +81,12 @@ class Hook:
         self._attachment.bell.silence()  # before the news are read: what rings from here on is told of later
         lines = ["attached: taken over from an earlier daemon" if taken.was_there else "attached to bpf_oom_score"]
         return (*lines, *about_shadows, *self._open_old(), *self._news(snapshot))
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        """Whom the kernel has killed since this was asked last; the log is told at the next look."""
+        self._untold += self._news(snapshot)
+        kills, self._kills = tuple(self._kills), []
+        return kills
 
     @property
     def bell(self) -> Bell | None:
@@ -118,7 +118,7 @@ class Hook:
         return Looked(
             self._standings(),
             self._answers.crowd,
-            (*refused, ruling.in_words, *self._answers.notes, *faults, *self._news(snapshot)),
+            (*refused, ruling.in_words, *self._answers.notes, *faults, *self._told(snapshot)),
             stale=None if is_in_force else "other answers",
         )
 
@@ -202,7 +202,7 @@ class Hook:
     def put_back(self, take_snapshot: TakeSnapshot) -> tuple[str, ...]:
         """Detach: the kernel decides alone from here on."""
         pins.remove_all(self._folder)
-        lines = self._news(take_snapshot())
+        lines = self._told(take_snapshot())
         self._let_go()
         kernel_log.say("no policy is in force: detached")
         return (*lines, "detached: the kernel decides alone again")
@@ -243,11 +243,20 @@ class Hook:
         """
         lines: list[str] = []
         for old in self._old:
-            lines += news(old, snapshot, self._taken_over_ns)
+            lines += self._noted(news(old, snapshot, self._taken_over_ns))
         if self._old and self._taken_over_ns is None:
             return tuple(lines)
         self._close_old()
-        return (*lines, *news(self._held(), snapshot))
+        return (*lines, *self._noted(news(self._held(), snapshot)))
+
+    def _noted(self, found: News) -> tuple[str, ...]:
+        self._kills += found.kills
+        return found.lines
+
+    def _told(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """What take_kills() has found, and what has happened since."""
+        untold, self._untold = self._untold, ()
+        return (*untold, *self._news(snapshot))
 
     def _take_over(self) -> None:
         """The new programs have something to say: the old ones go, and tell until now, see _news()."""

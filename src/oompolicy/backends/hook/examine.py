@@ -58,7 +58,8 @@ def examine(policy: Policy) -> Examined:
     try:
         with vmlinux_btf(CACHE if CACHE.is_dir() else None) as btf:
             # What this kernel's verifier allows is known once it has been asked; until then the way that always works.
-            emitted = policy_body.emitted(program, btf, access.NONE, _NO_MAPS, -1, is_live=True)
+            kernel = policy_body.Kernel(btf, access.NONE, _NO_MAPS, -1)
+            emitted = policy_body.emitted(program, kernel, is_live=True)
             body = policy_body.body(emitted, btf, access.NONE, policy.preselection is not None)
             instructions = slots(compiled.live(read_layout(btf), _NO_MAPS, 0, body))
         instructions = _verified(policy)

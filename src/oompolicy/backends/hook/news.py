@@ -5,26 +5,47 @@ Belongs here: reading on where the last reader left, up to a moment. Must not kn
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 from oompolicy.backends.hook.abi import FAULT_KEY, FAULT_VALUE, NAME_KEY, ControlWord
 from oompolicy.backends.hook.attachment import Attachment
-from oompolicy.backends.hook.events import Known, events_of, in_words
+from oompolicy.backends.hook.events import Event, Known, events_of, in_words
 from oompolicy.backends.hook.history import unread
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 
-def news(held: Attachment, snapshot: Snapshot, until_ns: int | None = None) -> tuple[str, ...]:
+class News(NamedTuple):
+    """Lines for the log, and whom the kernel has killed."""
+
+    lines: tuple[str, ...] = ()
+    kills: tuple[PastKill, ...] = ()
+
+
+def news(held: Attachment, snapshot: Snapshot, until_ns: int | None = None) -> News:
     """A line for each OOM that has ended since the last was told of, by CLOCK_MONOTONIC not later than until_ns."""
     found = unread(held.control, held.ring)
     events = events_of(found.records)
     told = [event for event in events if until_ns is None or event.time_ns <= until_ns]
     lines = [f"{found.dropped} records of OOMs were overwritten before they were read"] if found.dropped else []
+    kills: list[PastKill] = []
     if told:
         known = known_in(held, snapshot)
+        kills = [kill for event in told if (kill := _kill(event, known)) is not None]
         lines += [in_words(event, known) for event in told]
         held.control[ControlWord.READ_SEQ] = told[-1].ended_seq + 1
     elif found.dropped:
         held.control[ControlWord.READ_SEQ] += found.dropped
-    return tuple(lines)
+    return News(tuple(lines), tuple(kills))
+
+
+def _kill(event: Event, known: Known) -> PastKill | None:
+    one = event.chosen
+    if one is None:
+        return None
+    from_boot_ns = event.time_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    return PastKill(from_boot_ns // 1_000_000, one.pid, one.comm, known.paths.get(one.memcg), "kernel")
 
 
 def forget(held: Attachment, until_ns: int) -> None:

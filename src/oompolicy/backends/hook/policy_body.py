@@ -5,6 +5,7 @@ Belongs here: the compiler's parts in their order. Must not know: what is around
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from oompolicy.backends.hook.abi import MEMO_WORD
@@ -29,16 +30,25 @@ def intermediate(policy: Policy) -> ir.Program:
     return compile_to_ir(policy)
 
 
-def emitted(
-    program: ir.Program, btf: Btf, access: Access, maps: MapDescriptors, paths_fd: int, is_live: bool
-) -> Emitted:
-    """The instructions for a kernel of these types. Raises PolicyError where the policy is too large, BtfError for a
-    field that this kernel has not got.
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What a body is made for: a kernel's types, the ways to memory it allows, the maps of the program's set."""
+
+    btf: Btf
+    access: Access
+    maps: MapDescriptors
+    paths_fd: int
+
+
+def emitted(program: ir.Program, kernel: Kernel, is_live: bool, forgets: bool = False) -> Emitted:
+    """The instructions for that kernel; forgets: as emit() has it. Raises PolicyError where the policy is too large,
+    BtfError for a field that this kernel has not got.
     """
     # A shadow's programs run between the live policy's, and would only overwrite what it remembers.
-    memo = Memo(maps.control, 8 * MEMO_WORD) if is_live else None
-    reader = KernelFields(btf, access, Frame(POINTS, ENTRIES, _OWN), Paths(paths_fd, program.paths), memo)
-    return emit(optimized(program), reader, _OWN)
+    memo = Memo(kernel.maps.control, 8 * MEMO_WORD) if is_live else None
+    paths = Paths(kernel.paths_fd, program.paths)
+    reader = KernelFields(kernel.btf, kernel.access, Frame(POINTS, ENTRIES, _OWN), paths, memo)
+    return emit(optimized(program), reader, _OWN, forgets=forgets)
 
 
 def body(made: Emitted, btf: Btf, access: Access, has_preselection: bool) -> Body:

@@ -21,6 +21,7 @@ from oompolicy.backends.hook.layout import read_layout
 from oompolicy.backends.hook.paths import Paths
 from oompolicy.backends.hook.target import Place, Target
 from oompolicy.bpf.assembly import Line, assemble, slots
+from oompolicy.bpf.errors import VerifierError
 from oompolicy.bpf.programs import Program
 from oompolicy.bpf.uapi import AttachType
 from oompolicy.errors import BackendError, OompolicyError
@@ -108,18 +109,27 @@ def shadow_for(policy: Policy, target: Target, maps: Maps) -> Ruling:
 
 
 def _compiled(policy: Policy, target: Target, maps: Maps, is_shadow: bool = False) -> Ruling:
-    layout = read_layout(target.kernel)
+    """With all that the verifier can know; where it gives up, with as little as it needs (emit/forgetting.py)."""
     program = policy_body.intermediate(policy)
     policy_id = id_of(policy, str(program))
     with ExitStack() as stack:
         paths = stack.enter_context(Paths(program.paths))
-        btf, access = target.kernel, find(target)
-        made = policy_body.emitted(program, btf, access, maps.descriptors(), paths.fileno(), not is_shadow)
-        body = policy_body.body(made, btf, access, policy.preselection is not None)
-        make = compiled.shadow if is_shadow else compiled.live
-        lines = list(make(layout, maps.descriptors(), policy_id, body))
-        place = Place(target.score.type_id, AttachType.TRACE_FENTRY) if is_shadow else target.score
-        loaded = _load(policy.name, lines, target, place)
+        kernel = policy_body.Kernel(target.kernel, find(target), maps.descriptors(), paths.fileno())
+
+        def load(forgets: bool) -> tuple[Body, list[Line], Program]:
+            made = policy_body.emitted(program, kernel, not is_shadow, forgets)
+            body = policy_body.body(made, kernel.btf, kernel.access, policy.preselection is not None)
+            make = compiled.shadow if is_shadow else compiled.live
+            lines = list(make(read_layout(kernel.btf), kernel.maps, policy_id, body))
+            place = Place(target.score.type_id, AttachType.TRACE_FENTRY) if is_shadow else target.score
+            return body, lines, _load(policy.name, lines, target, place)
+
+        try:
+            body, lines, loaded = load(forgets=False)
+        except VerifierError as error:
+            if not error.has_too_many_ways:
+                raise
+            body, lines, loaded = load(forgets=True)
         stack.pop_all()
     _name_places(maps, policy_id, body)
     form = Form.COMPILED_WITH_VALUES if body.goes_by_entries else Form.COMPILED

@@ -170,7 +170,7 @@ class Actions:
         scope = None if order.scope == "/" else snapshot.memcg(order.scope)
         homes = {task.memcg.path: task.memcg for task in snapshot.kernel.tasks if task.memcg is not None}
         paths = [path for path, memcg in homes.items() if scope is None or mem_cgroup_is_descendant(memcg, scope)]
-        return self._read_preferences(order.scope, paths)
+        return self._read_preferences(order.scope, [*paths, *(path for path, _ in order.compared)])
 
     def _choice(self, order: Order, snapshot: Snapshot, preferences: Preferences) -> Choice:
         policy = self.terms.policy_of(order.rule)

@@ -5,19 +5,28 @@ Belongs here: the candidates, whom the shield and preferences take out or put la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from oompolicy.backends.kill.shield import Shield
 from oompolicy.backends.scopes import choosable
 from oompolicy.errors import GoneError
-from oompolicy.mm.memcontrol import MemCgroup, ancestors, mem_cgroup_get_oom_group, mem_cgroup_is_root
+from oompolicy.mm.memcontrol import (
+    MemCgroup,
+    ancestors,
+    mem_cgroup_get_oom_group,
+    mem_cgroup_is_descendant,
+    mem_cgroup_is_root,
+)
 from oompolicy.mm.oom import Kernel, OomControl
 from oompolicy.mm.sched import Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Candidate, Fault, decide
 from oompolicy.rules.preference import Preference, Preferences
+from oompolicy.rules.ranking import worst_first
 from oompolicy.rules.rule import Kill, Order
+from oompolicy.rules.words import short
 from oompolicy.snapshot import Snapshot
 
 
@@ -95,8 +104,12 @@ def choose(
             left_out.append((task, why_not))
     decision = decide(_oom(replace(kernel, tasks=tuple(allowed)), scope), policy, snapshot.taken_boottime_ns, limit)
     left_out += [(excluded.task, excluded.why.value) for excluded in decision.excluded]
-    ranked = sorted(decision.candidates, key=lambda one: preference_of(one.task.memcg, preferences))
-    return Choice(_targets(ranked, order, scope), tuple(left_out), decision.faults)
+    if order.rule.among:
+        targets = _compared(decision.candidates, order, snapshot.kernel, preferences)
+    else:
+        ranked = sorted(decision.candidates, key=lambda one: preference_of(one.task.memcg, preferences))
+        targets = _targets(ranked, order, scope)
+    return Choice(targets, tuple(left_out), decision.faults)
 
 
 def preference_of(memcg: MemCgroup | None, preferences: Preferences) -> Preference:
@@ -139,6 +152,50 @@ def _targets(ranked: list[Candidate], order: Order, scope: MemCgroup | None) -> 
         is_tree = group is None and order.rule.action is Kill.TREE
         targets.append(Target(candidate.task, candidate.reason, candidate.points, group, is_oom_group, is_tree))
     return tuple(targets)
+
+
+def _compared(
+    candidates: Sequence[Candidate], order: Order, kernel: Kernel, preferences: Preferences
+) -> tuple[Target, ...]:
+    """The cgroups that the rule compares, worst first, each with the worst of its processes."""
+    homes = {memcg.path: memcg for memcg in kernel.memcgs}
+    numbers = {path: found for path, found in order.compared if path in homes}
+    paths = worst_first(numbers, preferences, order.rule.is_recursive, lambda path: bool(homes[path].oom_group))
+    worst = _worst_of(candidates, frozenset(paths))
+    targets = []
+    seen: set[str] = set()
+    for path in paths:
+        candidate, group = worst.get(path), homes[path]
+        if candidate is None:
+            continue
+        oom_group = mem_cgroup_get_oom_group(candidate.task, homes.get(order.scope))
+        is_higher = oom_group is not None and oom_group.path != path and mem_cgroup_is_descendant(group, oom_group)
+        if is_higher and oom_group is not None:
+            group = oom_group
+        if group.path not in seen:
+            seen.add(group.path)
+            reason = _in_numbers(order.rule.by, numbers[path], len(paths))
+            targets.append(Target(candidate.task, reason, candidate.points, group, is_higher))
+    return tuple(targets)
+
+
+def _worst_of(candidates: Sequence[Candidate], paths: frozenset[str]) -> dict[str, Candidate]:
+    """The first of the candidates that is in each of these cgroups, or below it."""
+    worst: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.task.memcg is not None:
+            for above in ancestors(candidate.task.memcg):
+                if above.path in paths:
+                    worst.setdefault(above.path, candidate)
+    return worst
+
+
+def _in_numbers(texts: Sequence[str], numbers: Sequence[float | None], count: int) -> str:
+    """The first that is not 0: of those before it nothing was to be told."""
+    pairs = list(zip(texts, numbers, strict=True))
+    text, number = next((pair for pair in pairs if pair[1]), pairs[-1])
+    said = f"{text}: {short(number)}"
+    return f"the worst of {count} compared by {said}" if count > 1 else said
 
 
 def _group(task: Task, order: Order, scope: MemCgroup | None) -> tuple[MemCgroup | None, bool]:

@@ -177,9 +177,13 @@ class OfGroup:
     def __init__(self, ground: Ground, guard: Guard, victim: Held, path: str) -> None:
         self.names: list[str] = []
         self._ground = ground
+        self._guard = guard
         self._victim = victim
         self._group = Group(ground, path, guard.may_signal)
         self._usage_bytes = ground.usage_bytes(path) or 0
+        # Where the kernel has killed all, nobody is listed any more: to look at hundreds that are on their way out,
+        # again and again, would take the time on a CPU that they need for it.
+        self._is_killed_whole = False
 
     def verified(self) -> End:
         """Is the victim still in the cgroup?"""
@@ -192,8 +196,9 @@ class OfGroup:
 
     def kill(self) -> End:
         """By the kernel as one, or one by one where somebody in it must stay, or the kernel cannot."""
-        there = self._group.members()
+        there = self._group.members(self._guard.as_seen)
         if there.barred == 0 and self._group.kill_at_once():
+            self._is_killed_whole = True
             self._reached(there.names)
             self._ground.reap(self._victim)
             return End.DONE
@@ -207,10 +212,15 @@ class OfGroup:
 
     def is_over(self) -> bool:
         """Is it empty, but for who must stay?"""
+        if self._is_killed_whole:
+            return not self._group.is_populated()
         return not self._group.members().names
 
     def chase(self) -> None:
         """Who has come in since, or was born while the others were killed one by one."""
+        if self._is_killed_whole:
+            self._group.kill_at_once()
+            return
         names, _ = self._group.signal_each(signal.SIGKILL)
         self._reached(names)
 

@@ -17,6 +17,7 @@ from oompolicy.backends.kill.process import End, Facts, Held, cgroup_of, facts_o
 ROUNDS_MAX: Final = 16
 
 MaySignal = Callable[[int, Facts], bool]
+AsSeen = Callable[[int, str], tuple[str, bool] | None]
 
 
 class Members(NamedTuple):
@@ -46,6 +47,13 @@ class Group:
             return error.errno in GONE and not self._directory.exists()
         return True
 
+    def is_populated(self) -> bool:
+        """Is anybody in it or below it who has not ended? One small file, however many there are; v2 only."""
+        try:
+            return b"populated 1" in read_small(self._directory / "cgroup.events")
+        except OSError as error:
+            return error.errno not in GONE
+
     def freeze(self) -> bool:
         """Keep it from forking while its processes are signalled one by one; True where it is to be thawed then.
 
@@ -59,10 +67,15 @@ class Group:
         """What is left in it, or comes into it, may run again."""
         self._write("cgroup.freeze", "0")
 
-    def members(self) -> Members:
-        """Who is in it and below it, but for those that have ended."""
+    def members(self, as_seen: AsSeen | None = None) -> Members:
+        """Who is in it and below it, but for those that have ended; as_seen knows some without a look at them."""
         names, barred = [], 0
         for pid in self._listed(self._directory):
+            known = None if as_seen is None else as_seen(pid, self.path)
+            if known is not None:
+                names += [known[0]] if known[1] else []
+                barred += not known[1]
+                continue
             facts = _facts_or_none(self._ground, pid)
             if facts is None or facts.has_ended:
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from oompolicy.backends.kill.choose import preference_of
 from oompolicy.backends.kill.ground import Ground, read_small
-from oompolicy.backends.kill.process import TICK_NS, Facts, adj_of, cgroup_of
+from oompolicy.backends.kill.process import TICK_NS, Facts, adj_of, cgroup_of, is_within
 from oompolicy.backends.kill.shield import Shield
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.sched import Task
@@ -32,6 +32,17 @@ class Guard:
         if task is None or (task.start_time_ns or 0) // TICK_NS != facts.start_ticks:
             task = self._read(pid, facts)
         return task is not None and self._may_go(task)
+
+    def as_seen(self, pid: int, path: str) -> tuple[str, bool] | None:
+        """Who that was in the snapshot, in words, and may it go along; None where it was not in or below that cgroup.
+
+        It is not looked at again: a file of /proc for each of hundreds takes seconds where memory is short. Another
+        process with its pid could only be one that was born there since, when all pids had been used up meanwhile.
+        """
+        task = self._tasks.get(pid)
+        if task is None or task.memcg is None or not is_within(task.memcg.path, path):
+            return None
+        return f"{task.comm} ({pid})", self._may_go(task)
 
     def private_bytes(self, pid: int, start_ticks: int) -> int:
         """What the process alone held in the snapshot; 0 where it was not there."""

@@ -32,6 +32,7 @@ from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.mm.sched import Task
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit, Fault
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 # Processes go on forking while their values are put back; their children are found by looking again.
@@ -103,6 +104,10 @@ class OomScoreAdj:
         self._seen = taken_over(left, snapshot.kernel.tasks)
         number = len(self._seen.entries)
         return (f"{number} processes are still as an earlier daemon has set them: taken over",) if number else ()
+
+    def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
+        """Nobody tells."""
+        return ()
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Compare every process with what was written, and the order they are in with the policy's."""

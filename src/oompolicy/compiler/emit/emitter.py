@@ -16,9 +16,10 @@ from oompolicy.bpf.instructions import Goto, Store
 from oompolicy.bpf.opcodes import R0, R1, R2, R10, Width
 from oompolicy.compiler.arithmetic import cannot_be_read
 from oompolicy.compiler.bounds import ANY_LONG
-from oompolicy.compiler.emit.allocation import ENTERED_WITH, Slot, allocate
+from oompolicy.compiler.emit.allocation import ENTERED_WITH, SLOT_BYTES, Slot, allocate
 from oompolicy.compiler.emit.arithmetic import binary, compare, jump_if, unary
 from oompolicy.compiler.emit.code import ANSWER, FAULT, Code
+from oompolicy.compiler.emit.forgetting import Forgetting
 from oompolicy.compiler.emit.liveness import intervals
 from oompolicy.compiler.emit.moves import Move, move_at_once
 from oompolicy.compiler.emit.reader import FieldReader
@@ -65,22 +66,26 @@ class Emitted:
     goes_to: frozenset[str]
 
 
-def emit(program: Program, reader: FieldReader, frame_top: int = 0, prefix: str = "policy") -> Emitted:
+def emit(
+    program: Program, reader: FieldReader, frame_top: int = 0, prefix: str = "policy", forgets: bool = False
+) -> Emitted:
     """The instructions of a program, which is well formed and may be optimized or not.
 
     frame_top: 0, or below it the frame is free (-16 where the caller keeps the 16 bytes at r10 - 16). prefix: begins
-    all labels made here. Raises LimitError, with the place in the source, where the frame or the length is too much.
+    all labels made here. forgets: for a program whose paths are too many for the verifier (see forgetting.py). Raises
+    LimitError, with the place in the source, where the frame or the length is too much.
     """
     program = lower_comm(program)
     found = intervals(program.blocks, lambda step: isinstance(step, Read) and not _keeps_registers(step, reader))
-    allocation = allocate(found.values(), frame_top)
+    allocation = allocate(found.values(), frame_top - SLOT_BYTES if forgets else frame_top)
     code = Code(dict(allocation.homes), prefix)
-    body = _Body(code, program, reader)
+    forgetting = Forgetting(program.blocks, found.values(), frame_top - SLOT_BYTES) if forgets else None
+    body = _Body(code, program, reader, forgetting)
     body.emit()
     return Emitted(
         tuple(code.lines),
         tuple(code.failures),
-        allocation.stack_bytes,
+        allocation.stack_bytes + (SLOT_BYTES if forgets else 0),
         program,
         tuple(code.origins),
         frozenset({ANSWER, FAULT} & code.jumped_to()),
@@ -92,8 +97,9 @@ def _keeps_registers(step: Read, reader: FieldReader) -> bool:
 
 
 class _Body:
-    def __init__(self, code: Code, program: Program, reader: FieldReader) -> None:
+    def __init__(self, code: Code, program: Program, reader: FieldReader, forgetting: Forgetting | None) -> None:
         self._code = code
+        self._forgetting = forgetting
         self._blocks = program.blocks
         self._reader = reader
         self._parameters = {block.name: block.parameters for block in program.blocks}
@@ -105,9 +111,13 @@ class _Body:
             home = self._code.home(value)
             if isinstance(home, Slot):
                 self._code.put(Store(Width.U64, R10, home.offset, register))
+        if self._forgetting is not None:
+            self._forgetting.begin(self._code)
         for block, following in zip(self._blocks, (*self._blocks[1:], None), strict=True):
             self._code.origin = _first(block)
             self._code.here(self._code.block_label(block.name))
+            if self._forgetting is not None:
+                self._forgetting.at(self._code, block)
             for step in block.steps:
                 self._code.origin = step
                 self._step(step)

@@ -12,8 +12,8 @@ from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.oom import Kernel
 from oompolicy.mm.sched import Mm
 from oompolicy.mm.sched import Task as KernelTask
-from oompolicy.policy import DEFER, Memcg, OomControl, Policy, Scene, Task, Verdict, decide, policy
-from oompolicy.policy.scoring import Scoring
+from oompolicy.policy import DEFER, Memcg, OomControl, Policy, Task, Verdict, decide, policy
+from oompolicy.scoring import Scene, Scoring, scorers_of
 from oompolicy.snapshot import Snapshot
 
 ROOT = MemCgroup("/", id=1)
@@ -49,9 +49,9 @@ def victim(snapshot: Snapshot, ruling: Policy) -> str:
 
 def test_who_grows_fastest_goes_though_it_is_the_smallest() -> None:
     ruling = growing()
-    scoring = Scoring(ruling)
+    scoring = Scoring(scorers_of(ruling))
     first = scoring.scored(at(10, {"big": 5000, "leaks": 100}))
-    assert first.fault is None
+    assert first.faults == ()
     assert victim(first.snapshot, ruling) == "big"  # nothing is known of growth yet
     second = scoring.scored(at(12, {"big": 5010, "leaks": 300}))
     assert [task.value for task in second.snapshot.kernel.tasks] == [5, 100]
@@ -59,7 +59,7 @@ def test_who_grows_fastest_goes_though_it_is_the_smallest() -> None:
 
 
 def test_a_pid_that_is_used_again_has_not_grown() -> None:
-    scoring = Scoring(growing())
+    scoring = Scoring(scorers_of(growing()))
     scoring.scored(at(10, {"old": 100}))
     again = at(12, {"new": 9000})
     again = replace(again, kernel=replace(again.kernel, tasks=(replace(again.kernel.tasks[0], start_time_ns=11),)))
@@ -75,7 +75,7 @@ def test_a_memcgs_value_is_its_childrens_too_and_goes_before_one_that_was_set() 
     def by_usage(scene: Scene) -> Iterable[tuple[Memcg, int]]:
         return [(memcg, memcg.usage) for memcg in scene.memcgs if memcg.depth]
 
-    snapshot = Scoring(ruling).scored(at(1, {"a": 1}, batch_pages=77)).snapshot
+    snapshot = Scoring(scorers_of(ruling)).scored(at(1, {"a": 1}, batch_pages=77)).snapshot
     memcg = snapshot.kernel.tasks[0].memcg
     assert memcg is not None
     assert memcg.value == 77
@@ -105,12 +105,11 @@ def test_where_it_fails_its_last_values_stay(said: object, why: str) -> None:
             answer = [(scene.tasks[0] if item is Task else item, value) for item, value in answer]
         return answer  # type: ignore[return-value]
 
-    scoring = Scoring(ruling)
-    assert scoring.scored(at(1, {"a": 1})).fault is None
+    scoring = Scoring(scorers_of(ruling))
+    assert scoring.scored(at(1, {"a": 1})).faults == ()
     failed = scoring.scored(at(2, {"a": 1}))
-    assert failed.fault is not None
-    assert why in failed.fault.why
-    assert failed.fault.who == "its scorer"
+    assert [fault.why for fault in failed.faults if why in fault.why]
+    assert failed.notes == (failed.faults[0].in_words,)
     assert failed.snapshot.kernel.tasks[0].value == 7
 
 
@@ -128,7 +127,7 @@ def scorer(scene):
 """
     exec(text, names)
     ruling = names["ruling"].with_parameters({"FACTOR": 9})  # type: ignore[attr-defined]
-    assert Scoring(ruling).scored(at(1, {"a": 1})).snapshot.kernel.tasks[0].value == 9
+    assert Scoring(scorers_of(ruling)).scored(at(1, {"a": 1})).snapshot.kernel.tasks[0].value == 9
 
 
 def test_a_policy_with_checked_arithmetic_has_its_scorer_still() -> None:
