@@ -58,6 +58,11 @@ def test_it_has_the_rights_that_it_names_and_no_others(seen: Proofs) -> None:
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
+def test_in_a_pid_namespace_the_task_iterator_is_left_alone_at_each_start(seen: Proofs) -> None:
+    """Its numbers are the kernel's own: a daemon here would look for the wrong processes."""
+    assert len(lines(seen["stopped"], "does not tell of this process by its pid here")) == 3
+
+
 def test_its_memory_is_locked_and_protected_and_nothing_is_missing(seen: Proofs) -> None:
     started = seen["started"]
     assert (started["adj"], started["min"]) == ("-1000\n", f"{32 * MIB}\n")

@@ -15,9 +15,11 @@ from oompolicy.bpf.kernel_btf import vmlinux_btf
 from oompolicy.bpf.links import Link
 from oompolicy.bpf.programs import Program, ProgramSpec
 from oompolicy.bpf.uapi import AttachType, ProgramType
+from oompolicy.sources.live import TICK_NS
+from oompolicy.sources.procfs import parse_stat
 from oompolicy.sources.task_iterator.iterator import TaskIterator
 from oompolicy.sources.task_iterator.program import FUNCTION, TaskProgram
-from oompolicy.sources.task_iterator.record import records
+from oompolicy.sources.task_iterator.record import Record, records
 
 
 def load_iterator(cache: Path | None = None) -> TaskIterator:
@@ -29,12 +31,18 @@ def load_iterator(cache: Path | None = None) -> TaskIterator:
     with vmlinux_btf(cache if cache is not None and cache.is_dir() else None) as btf, _program(btf) as program:
         iterator = TaskIterator(Link.attach(program, AttachType.TRACE_ITER))
     try:
-        if not any(record.tgid == os.getpid() for record in records(iterator.read())):
+        if not any(map(_is_this_process, records(iterator.read()))):
             raise BpfError("the task iterator", "does not tell of this process by its pid here")
     except BaseException:
         iterator.close()
         raise
     return iterator
+
+
+def _is_this_process(record: Record) -> bool:
+    """By pid and start time: in another pid namespace somebody else may have our number among the kernel's own."""
+    start_ticks = parse_stat(Path("/proc/self/stat").read_bytes()).start_time
+    return record.tgid == os.getpid() and record.start_ns // TICK_NS == start_ticks
 
 
 def _program(btf: Btf) -> Program:
