@@ -25,6 +25,11 @@ CHURNS = "import mmap\nprint(flush=True)\nwhile True:\n m = mmap.mmap(-1, 8 << 2
     " for at in range(0, 8 << 20, 4096):\n  m[at] = 1\n m.close()\n"
 )
 HOLDS = "import time\nprint(flush=True)\nm = bytearray(b'x') * (32 << 20)\nprint(flush=True)\ntime.sleep(600)\n"
+# A page that it had before it was moved into a memcg is not charged there: so it goes on for a while.
+GROWS = (
+    "import time\nprint(flush=True)\nm = []\n"
+    "for _ in range(300):\n    m.append(bytearray(b'x') * (1 << 20))\n    time.sleep(0.01)\n"
+)
 
 
 @contextmanager
@@ -122,10 +127,10 @@ def test_a_memcg_s_kills_are_its_history(memcg: OwnMemcg) -> None:
     memcg.limit(16)
     scoring = Scoring([Scorer(reads)], senses=live_senses())
     scoring.scored(live_snapshot())
-    with running(HOLDS) as holds:
-        memcg.add(holds.pid)
+    with running(GROWS) as grows:
+        memcg.add(grows.pid)
         for _ in range(200):
-            if holds.poll() is not None:
+            if grows.poll() is not None:
                 break
             time.sleep(0.05)
         else:
