@@ -43,12 +43,14 @@ class IteratedMachine:
         hierarchy = find_memory_hierarchy(PROC, SYS)
         now = Instant.now()
         try:
-            found = sorted(records(self._iterator.read()), key=lambda record: (record.start_ns, record.tgid))
+            data = self._iterator.read()
         except (BpfError, MemoryError):  # procfs is read in small pieces
             return live_snapshot()
         memcgs = Memcgs() if hierarchy is None else read_memcgs(hierarchy, machine.page_size, machine.swappiness)
         homes = Homes(hierarchy, memcgs)
-        tasks = (*_init(found, homes, machine.page_size), *_tasks(found, memcgs, homes, machine.page_size))
+        tasks = tuple(_tasks(records(data), memcgs, homes, machine.page_size))
+        if not any(task.tgid == 1 for task in tasks):
+            tasks = (*_init(homes, machine.page_size), *tasks)
         return joined(Seen(PROC, machine, hierarchy, memcgs, now), tasks)
 
     def close(self) -> None:
@@ -56,16 +58,14 @@ class IteratedMachine:
         self._iterator.close()
 
 
-def _init(found: list[Record], homes: Homes, page_size: int) -> Iterator[Task]:
+def _init(homes: Homes, page_size: int) -> Iterator[Task]:
     """init, where a sandbox hides it from BPF: it is who orphans are given to, and nothing else here."""
-    if any(record.tgid == 1 for record in found):
-        return
     captured = capture_task(PROC, 1)
     if captured is not None:
         yield read_task(captured, Reading(page_size, TICK_NS, homes.memcg_of))
 
 
-def _tasks(found: list[Record], memcgs: Memcgs, homes: Homes, page_size: int) -> Iterator[Task]:
+def _tasks(found: Iterator[Record], memcgs: Memcgs, homes: Homes, page_size: int) -> Iterator[Task]:
     by_id = {memcg.id: memcg for memcg in memcgs.in_order}
     for record in found:
         memcg = by_id.get(record.memcg_id)

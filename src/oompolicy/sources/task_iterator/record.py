@@ -60,20 +60,28 @@ OFFSETS: Final = {
     for number, name in enumerate(Record._fields)
 }
 assert LAYOUT.size % 8 == 0
+_TELLS: Final = tuple(
+    (struct.Struct("=" + _FORMAT[name]), OFFSETS[name]) for name in ("start_ns", "pid", "tgid", "bits")
+)
 
 
 def records(data: bytes) -> Iterator[Record]:
-    """One for each process; of a process whose leader has let go of its memory, the first thread that has not.
+    """One for each process, the oldest first; of a process whose leader has let go of its memory, the first thread
+    that has not. Kernel threads and processes without any memory are there too.
 
-    Kernel threads and processes without any memory are there too.
+    Each is made when it is its turn: two thousand at once would be a megabyte.
     """
-    without: dict[int, Record] = {}  # leaders that have no memory, until a thread of theirs comes
-    for record in map(Record._make, LAYOUT.iter_unpack(data)):
-        if record.pid != record.tgid:
-            if without.pop(record.tgid, None) is not None:
-                yield record
-        elif record.bits & HAS_MM:
-            yield record
+    places: list[tuple[int, int, int]] = []  # start, tgid, where
+    without: dict[int, tuple[int, int, int]] = {}  # leaders that have no memory, until a thread of theirs comes
+    for at in range(0, len(data), LAYOUT.size):
+        start_ns, pid, tgid, bits = (read.unpack_from(data, at + offset)[0] for read, offset in _TELLS)
+        place = start_ns, tgid, at
+        if pid != tgid:
+            if without.pop(tgid, None) is not None:
+                places.append(place)
+        elif bits & HAS_MM:
+            places.append(place)
         else:
-            without[record.tgid] = record
-    yield from without.values()
+            without[tgid] = place
+    for _, _, at in sorted((*places, *without.values())):
+        yield Record._make(LAYOUT.unpack_from(data, at))
