@@ -30,7 +30,7 @@ def of_the_bell(kernel: str) -> Proofs:
     return on(kernel, "events bell")
 
 
-@pytest.fixture(scope="module", params=[pytest.param("6.12", marks=pytest.mark.guest_core)])
+@pytest.fixture(scope="module", params=["6.12"])
 def of_pressure(request: pytest.FixtureRequest) -> Proofs:
     modules = zram_modules(request.param)
     carried = {f"/lib/{name}.ko": content for name, content in modules.items()}

@@ -9,7 +9,7 @@ import pytest
 
 from guest.test_module import Proofs, in_guest, trouble
 
-pytestmark = [pytest.mark.guest, pytest.mark.guest_core]
+pytestmark = pytest.mark.guest
 
 MIB = 256  # in pages
 
