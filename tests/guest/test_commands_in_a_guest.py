@@ -113,7 +113,7 @@ awk -F "$tab" '{ print "born", $2, $3 }' $ledger/born
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", ["6.12", "6.1"])
 def test_a_stock_kernel_obeys_the_daemon_when_the_whole_machine_runs_out(kernel: str) -> None:
     """sysrq first, then memory really exhausted; a process started meanwhile is covered; at the end all is put back."""
     done = in_guest(kernel, STAGE + RUN_IN_FORCE, hog=hog())

@@ -16,7 +16,7 @@ from lab.kernels import PATCHED
 from lab.kernels import kernel as kernel_of
 
 pytestmark = pytest.mark.guest
-KERNELS = [pytest.param("6.12", marks=pytest.mark.guest_core), PATCHED]
+KERNELS = ["6.12", PATCHED]
 
 
 @pytest.fixture(scope="module", params=KERNELS)

@@ -73,7 +73,6 @@ def test_the_model_is_the_kernel_in_thirty_random_ooms() -> None:
 
 
 @pytest.mark.guest
-@pytest.mark.guest_core
 def test_the_model_is_the_kernel_with_a_policy_in_it_in_thirty_random_ooms() -> None:
     """Points included: what oom_badness() returns with the module is the policy's word."""
     _needs_the_hook("6.12")
