@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from oompolicy.errors import PolicyError
+from oompolicy.mistakes import nearest
 from oompolicy.policies import BUILT_IN
 from oompolicy.policy.api import Policy
 from oompolicy.python_file import Words, defined_in_file, is_file_name
@@ -29,10 +30,8 @@ def load_policy(name: str, parameters: Iterable[str] = ()) -> Policy:
 
 def _built_in(name: str) -> Policy:
     if name not in BUILT_IN:
-        import difflib  # only for what is said of a mistake: a daemon does not load it
-
-        near = difflib.get_close_matches(name, BUILT_IN, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(BUILT_IN)}, or name a file: ./{name}.py"
+        near = nearest(name, BUILT_IN)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(BUILT_IN)}, or name a file: ./{name}.py"
         raise PolicyError(f"policy {name}", "there is no built-in policy of that name", hint)
     found = getattr(importlib.import_module(f"oompolicy.policies.{name}"), name)
     assert isinstance(found, Policy)

@@ -6,7 +6,6 @@ Belongs here: the timer. Must not know: what a policy is asked, what becomes of 
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -28,10 +27,11 @@ def call_limit(limit_s: float = CALL_LIMIT_S) -> Callable[[], AbstractContextMan
 
     @contextmanager
     def limited() -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
+        try:
+            before = signal.signal(signal.SIGALRM, ring)
+        except ValueError:  # not the main thread
             yield
             return
-        before = signal.signal(signal.SIGALRM, ring)
         signal.setitimer(signal.ITIMER_REAL, limit_s)
         try:
             yield

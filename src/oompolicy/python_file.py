@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import linecache
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from oompolicy.errors import Place, PolicyError
+from oompolicy.mistakes import line_in
 from oompolicy.policy.decision import PolicyTimeoutError
 from oompolicy.policy_limit import call_limit
 from oompolicy.trusted_file import read_trusted
@@ -103,8 +103,8 @@ def _run(path: Path, source: bytes) -> dict[str, object]:
 
 
 def _place_of(error: BaseException, path: Path, source: bytes) -> Place:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if not lines or lines[-1] is None:
+    line = line_in(error, str(path))
+    if line is None:
         return Place(str(path))
-    text = source.decode(errors="replace").splitlines()[lines[-1] - 1]
-    return Place(str(path), lines[-1], None, text)
+    text = source.decode(errors="replace").splitlines()[line - 1]
+    return Place(str(path), line, None, text)

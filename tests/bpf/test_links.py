@@ -18,14 +18,15 @@ from oompolicy.bpf.btf import Btf
 from oompolicy.bpf.btf_types import Kind
 from oompolicy.bpf.errors import BpfError
 from oompolicy.bpf.instructions import Atomic, Call, Exit, Jump, Load, LoadMap, LoadMapValue, Store, add, move
+from oompolicy.bpf.iterators import ITER_CREATE, read_iterator
 from oompolicy.bpf.kernel_btf import vmlinux_btf
-from oompolicy.bpf.links import Link, read_iterator
+from oompolicy.bpf.links import Link
 from oompolicy.bpf.map_kinds import ProgramArray
 from oompolicy.bpf.maps import Map, MapSpec, u32
 from oompolicy.bpf.opcodes import AtomicOp, JumpOp
 from oompolicy.bpf.pins import open_pinned, pin, repin, unpin
 from oompolicy.bpf.programs import Program, ProgramSpec
-from oompolicy.bpf.uapi import AttachType, Helper, LinkType, MapType, ProgramType
+from oompolicy.bpf.uapi import AttachType, Command, Helper, LinkType, MapType, ProgramType
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("bpf_here")]
 
@@ -283,7 +284,7 @@ def task_iterator(stack: ExitStack, btf: Btf, word: str) -> Program:
 
 
 def words(link: Link) -> list[int]:
-    return [number for (number,) in struct.iter_unpack("=I", read_iterator(link))]
+    return [number for (number,) in struct.iter_unpack("=I", read_iterator(link.fileno()))]
 
 
 def test_a_task_iterator_gives_every_pid(stack: ExitStack, btf: Btf) -> None:
@@ -309,3 +310,9 @@ def test_an_iterators_program_can_be_exchanged(stack: ExitStack, btf: Btf) -> No
     assert set(words(link)) <= set(range(141))
     link.update(pid)
     assert os.getpid() in words(link)
+
+
+def test_reading_an_iterator_is_the_kernels_call_and_nothing_else_has_an_iterator() -> None:
+    assert Command(ITER_CREATE).name == "ITER_CREATE"
+    with Path("/dev/null").open() as no_link, pytest.raises(OSError, match=r"Bad file descriptor|Invalid argument"):
+        read_iterator(no_link.fileno())

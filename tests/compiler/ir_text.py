@@ -29,7 +29,6 @@ from oompolicy.compiler.ir import (
     Jump,
     Kind,
     Operand,
-    Place,
     Program,
     Read,
     Return,
@@ -39,6 +38,7 @@ from oompolicy.compiler.ir import (
     UnaryOp,
     Value,
 )
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.subset import BY_NAME, FieldKind
 from oompolicy.compiler.well_formed import check
 

@@ -31,7 +31,6 @@ from oompolicy.compiler.ir import (
     Jump,
     Kind,
     Operand,
-    Place,
     Program,
     Read,
     Return,
@@ -42,6 +41,7 @@ from oompolicy.compiler.ir import (
     Value,
     targets_of,
 )
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.subset import FIELDS, Field, FieldKind
 
 CHECKED = {

@@ -32,7 +32,6 @@ from oompolicy.compiler.ir import (
     Guard,
     Kind,
     Operand,
-    Place,
     Program,
     Read,
     Return,
@@ -42,6 +41,7 @@ from oompolicy.compiler.ir import (
     Value,
 )
 from oompolicy.compiler.passes import PASSES
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.well_formed import check
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 

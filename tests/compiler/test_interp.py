@@ -25,7 +25,6 @@ from oompolicy.compiler.ir import (
     Jump,
     Kind,
     Operand,
-    Place,
     Program,
     Read,
     Return,
@@ -35,6 +34,7 @@ from oompolicy.compiler.ir import (
     UnaryOp,
     Value,
 )
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.well_formed import MalformedError
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 

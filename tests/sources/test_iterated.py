@@ -5,6 +5,7 @@ Belongs here: what both see, what only one of them can. Must not know: who is ch
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -141,14 +142,14 @@ def test_processes_that_come_and_go_are_never_mixed(look: IteratedMachine) -> No
 def test_where_the_iterator_fails_procfs_is_read(look: IteratedMachine) -> None:
     class Broken(TaskIterator):
         def read(self) -> bytes:
-            raise BpfError("link 7", "cannot be read")
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    broken = IteratedMachine(Broken(look._iterator._link))
-    assert os.getpid() in by_pid(broken())
+    with Broken(os.dup(look._iterator.fileno())) as iterator:
+        assert os.getpid() in by_pid(IteratedMachine(iterator)())
 
 
 def test_the_iterator_lives_as_long_as_somebody_holds_its_descriptor(look: IteratedMachine) -> None:
-    held = TaskIterator.held(os.dup(look._iterator.fileno()))
+    held = TaskIterator(os.dup(look._iterator.fileno()))
     look.close()
     try:
         assert os.getpid() in {record.tgid for record in records(held.read())}

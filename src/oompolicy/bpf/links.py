@@ -1,6 +1,6 @@
 """Links: a program in force at a place in the kernel, for as long as the link is held or pinned.
 
-Belongs here: attaching, exchanging, detaching, and the iterators that a link makes. Must not know: what runs there.
+Belongs here: attaching, exchanging, detaching. Must not know: what runs there.
 
 A link lives while a descriptor or a pin holds it. Of the kinds made here only iterators can be given another program
 (update()), and none can be detached before its time (detach()): the kernel's bpf_tracing_link_lops has neither.
@@ -8,22 +8,16 @@ A link lives while a descriptor or a pin holds it. Of the kinds made here only i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from typing import Final
 
 from oompolicy.bpf.attributes import LinkCreate, LinkInfo, LinkUpdate, OneLink, RawTracepoint, c_string
 from oompolicy.bpf.descriptor import Descriptor
-from oompolicy.bpf.errors import BpfError
 from oompolicy.bpf.object_info import LINK, check_kind, object_info
 from oompolicy.bpf.programs import Program
 from oompolicy.bpf.syscall import bpf, bpf_fd
 from oompolicy.bpf.uapi import AttachType, Command
 
 _REPLACE: Final = 1 << 2  # BPF_F_REPLACE
-# A read gives what fits into the seq file's buffer, 8 pages (bpf_seq_read(), kernel/bpf/bpf_iter.c); asking for more
-# only takes more memory, at a time when there may be none.
-_READ_BYTES: Final = 1 << 15
 
 
 class Link(Descriptor):
@@ -76,19 +70,3 @@ class Link(Descriptor):
     def detach(self) -> None:
         """Take the program out of force though the link is still held. Raises BpfError where the kind cannot."""
         bpf(Command.LINK_DETACH, OneLink(link_fd=self.fileno()), f"link {self.id}")
-
-
-def read_iterator(link: Link) -> bytes:
-    """Run an iterator's program over everything once: all that it wrote to its seq file. Raises BpfError."""
-    fd = bpf_fd(Command.ITER_CREATE, OneLink(link_fd=link.fileno()), f"link {link.id}")
-    try:
-        return b"".join(_chunks(fd))
-    except OSError as error:
-        raise BpfError(f"link {link.id}", f"cannot be read: {error.strerror}", errno=error.errno) from None
-    finally:
-        os.close(fd)
-
-
-def _chunks(fd: int) -> Iterator[bytes]:
-    while chunk := os.read(fd, _READ_BYTES):
-        yield chunk

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from oompolicy.bpf.attributes import ProgInfo, ProgLoad, ProgTestRun, c_string, filled, room
+from oompolicy.bpf.call import out_of_the_way
 from oompolicy.bpf.descriptor import Descriptor
 from oompolicy.bpf.errors import VerifierError, refusal
 from oompolicy.bpf.instructions import SLOT_BYTES
 from oompolicy.bpf.maps import object_name
 from oompolicy.bpf.object_info import PROGRAM, check_kind, object_info, text
-from oompolicy.bpf.syscall import ask, bpf, out_of_the_way
+from oompolicy.bpf.syscall import ask, bpf
 from oompolicy.bpf.uapi import AttachType, Command, ProgramFlags, ProgramType
 
 FIRST_LOG_BYTES: Final = 1 << 16

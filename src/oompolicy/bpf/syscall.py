@@ -1,25 +1,18 @@
-"""bpf(2) itself, through the C library's syscall(2): there is no wrapper for it in libc.
+"""A call of bpf(2) with its struct, typed, and its failures as errors.
 
-Belongs here: the one call, its number, its retries. Must not know: what a call is for.
+Belongs here: packing, unpacking, refusals. Must not know: what a call is for.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import fcntl
 import os
 from functools import cache
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from oompolicy.bpf.attributes import Layout, filled
+from oompolicy.bpf.call import NUMBERS, call, out_of_the_way
 from oompolicy.bpf.errors import BpfError, refusal
 from oompolicy.bpf.uapi import Command
-
-# arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
-NUMBERS: Final = {"x86_64": 321, "aarch64": 280}
-TRIES: Final = 5  # of a call that a signal interrupts: the verifier then answers EAGAIN
-_FIRST_FREE_FD: Final = 3
 
 AttributeT = TypeVar("AttributeT", bound=Layout)
 
@@ -38,13 +31,7 @@ def ask(command: Command, attribute: AttributeT) -> Answer[AttributeT]:
     # Zeros at the end are left out: a kernel refuses more bytes than it knows only where they say something, but a
     # sandbox in between may not look. What the kernel writes back lands in the whole of the memory.
     speaking = min(-(-len(packed.rstrip(b"\0")) // 8) * 8, len(packed))
-    for _ in range(TRIES):
-        returned = _syscall()(_number(), command, memory, speaking)
-        if returned >= 0:
-            break
-        returned = -ctypes.get_errno()
-        if returned != -errno.EAGAIN:
-            break
+    returned = call(_number(), command, memory, speaking)
     return Answer(returned, attribute.unpack(memory.raw))
 
 
@@ -64,16 +51,6 @@ def bpf_fd(command: Command, attribute: Layout, what: object) -> int:
     return out_of_the_way(fd)
 
 
-def out_of_the_way(fd: int) -> int:
-    """The descriptor, or a copy of it in its stead: never 0, which bpf_attr means "none" by, nor 1 or 2."""
-    if fd >= _FIRST_FREE_FD:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE_FD)
-    finally:
-        os.close(fd)
-
-
 def number_on(machine: str) -> int:
     """The number of bpf(2) on a machine, as uname(2) names it. Raises BpfError.
 
@@ -88,11 +65,3 @@ def number_on(machine: str) -> int:
 @cache
 def _number() -> int:
     return number_on(os.uname().machine)
-
-
-@cache
-def _syscall() -> Any:
-    function = ctypes.CDLL(None, use_errno=True).syscall
-    function.restype = ctypes.c_long
-    function.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long)
-    return function

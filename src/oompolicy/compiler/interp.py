@@ -34,7 +34,6 @@ from oompolicy.compiler.ir import (
     Jump,
     Null,
     Operand,
-    Place,
     Program,
     Read,
     Return,
@@ -43,6 +42,7 @@ from oompolicy.compiler.ir import (
     Unary,
     Value,
 )
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.well_formed import MalformedError
 from oompolicy.policy.view import FailedReadError
 

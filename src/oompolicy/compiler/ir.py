@@ -31,18 +31,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Place(NamedTuple):
-    """Where in a source: line from 1, column from 1, as an editor shows them."""
-
-    path: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
+from oompolicy.compiler.place import Place
 
 
 class Kind(enum.Enum):

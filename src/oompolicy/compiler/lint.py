@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from oompolicy.compiler.frontend import Translation
-from oompolicy.compiler.ir import BandNumber, Block, Const, Fault, Place, Program, Read, Return
+from oompolicy.compiler.ir import BandNumber, Block, Const, Fault, Program, Read, Return
 from oompolicy.compiler.passes import PASSES
+from oompolicy.compiler.place import Place
 
 # What decides conditions, block by block: these keep the blocks' names.
 _DECIDING: Final = ("comm", "constants", "ranges")

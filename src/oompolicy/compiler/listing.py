@@ -12,7 +12,8 @@ from typing import Final
 from oompolicy.bpf.assembly import Label, Line
 from oompolicy.bpf.instructions import Instruction
 from oompolicy.compiler.emit import Emitted
-from oompolicy.compiler.ir import Block, End, Place, Step
+from oompolicy.compiler.ir import Block, End, Step
+from oompolicy.compiler.place import Place
 
 IR_COLUMNS: Final = 56  # longer steps push their first instruction to the right
 

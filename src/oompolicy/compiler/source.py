@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from oompolicy import errors
-from oompolicy.compiler import ir
+from oompolicy.compiler.place import Place
 
 # Their value is one number, whatever the task: an operation on constants alone is computed exactly, as one number.
 CONSTANT_CALLS: Final = frozenset({"min", "max", "abs"})
@@ -53,15 +53,15 @@ class FunctionSource:
                 continue
         return found
 
-    def place(self, node: ast.AST) -> ir.Place:
+    def place(self, node: ast.AST) -> Place:
         """Where a node begins, columns counted in characters from 1."""
         line = getattr(node, "lineno", self.node.lineno)
         offset = getattr(node, "col_offset", 0)
         text = self._line(line)
         column = offset if text.isascii() else len(text.encode()[:offset].decode(errors="replace"))
-        return ir.Place(self.path, line, column + 1)
+        return Place(self.path, line, column + 1)
 
-    def shown_place(self, place: ir.Place) -> errors.Place:
+    def shown_place(self, place: Place) -> errors.Place:
         """The same with the line's text, for an error."""
         return errors.Place(place.path, place.line, place.column, self._line(place.line))
 

@@ -5,7 +5,6 @@ Belongs here: unknown keys, and msgspec's refusals translated. Must not know: wh
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Final, get_args
@@ -16,6 +15,7 @@ from msgspec import Struct
 from oompolicy.config.places import Keys, Source
 from oompolicy.config.schema import CHOICES, AssignRow, BudgetTable, File, ProtectTable, RuleRow
 from oompolicy.errors import ConfigError
+from oompolicy.mistakes import nearest
 
 # What msgspec calls a type, and what a person calls it.
 _TYPES: Final = {
@@ -58,8 +58,8 @@ def _refuse_unknown_keys(source: Source, table: dict[str, object]) -> None:
         for key in found if isinstance(found, dict) else ():
             if key in known:
                 continue
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            near = nearest(key, known)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             inside = f" in {heading}" if heading else ""
             raise ConfigError(source.place_of((*where, key)), f"unknown key {key}{inside}", hint)
 
@@ -89,9 +89,9 @@ def _refused(source: Source, message: str) -> ConfigError:
     if why.startswith("Invalid enum value"):
         known = get_args(CHOICES[key])
         wrong = why.removeprefix("Invalid enum value ")
-        near = difflib.get_close_matches(wrong.strip("'"), known, n=1)
+        near = nearest(wrong.strip("'"), known)
         choices = ", ".join(f'"{choice}"' for choice in known)
-        hint = f'did you mean "{near[0]}"?' if near else None
+        hint = f'did you mean "{near}"?' if near else None
         return ConfigError(place, f"{key}: {wrong} is none of {choices}", hint)
     for word, human in _TYPES.items():
         why = re.sub(rf"\b{word}\b", human, why)

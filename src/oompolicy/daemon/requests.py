@@ -5,13 +5,13 @@ Belongs here: the form of a request, finding the cgroup or the process. Must not
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from oompolicy.errors import GoneError, OompolicyError
+from oompolicy.mistakes import nearest
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.sources.cgroup_mount import Hierarchy, cgroup_directory, find_memory_hierarchy
 from oompolicy.sources.procfs import parse_stat
@@ -55,8 +55,8 @@ def request_of(line: bytes) -> Request:
         raise RequestError("request", f"does not say what to do: {_shown(do)}", f'"do" is one of {", ".join(DOES)}')
     for key in said:
         if key != "do" and key not in DOES[do]:
-            near = difflib.get_close_matches(key, DOES[do], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(DOES[do])) or 'none'}"
+            near = nearest(key, DOES[do])
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(DOES[do])) or 'none'}"
             raise RequestError(f'"{do}"', f"unknown key {_shown(key)}", hint)
     request = Request(
         do,

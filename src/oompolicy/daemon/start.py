@@ -149,12 +149,13 @@ def run_daemon(settings: Settings, iterator_fd: int | None = None) -> None:
 
 def _harden() -> None:
     """Stay when memory is gone. What of it this machine does not allow is said."""
-    for trouble in (own_memory.leave_to_the_last(), own_memory.lock_memory(), own_memory.protect_memcg()):
-        if trouble is not None:
-            log(trouble)
     # What is loaded stays: later collections need not go through it again, nor copy its pages in a fork.
     gc.collect()
     gc.freeze()
+    own_memory.give_back()
+    for trouble in (own_memory.leave_to_the_last(), own_memory.lock_memory(), own_memory.protect_memcg()):
+        if trouble is not None:
+            log(trouble)
 
 
 def _taking_snapshots(iterator_fd: int | None) -> TakeSnapshot:
@@ -164,7 +165,7 @@ def _taking_snapshots(iterator_fd: int | None) -> TakeSnapshot:
     from oompolicy.sources.task_iterator import TaskIterator
 
     os.set_inheritable(iterator_fd, False)
-    return IteratedMachine(TaskIterator.held(iterator_fd))
+    return IteratedMachine(TaskIterator(iterator_fd))
 
 
 def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnapshot) -> Daemon:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import select
 import time
-import traceback
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,6 +16,7 @@ from oompolicy.backends.backend import Backend, Bell, TakeSnapshot
 from oompolicy.daemon.stalls import Stalls
 from oompolicy.engine import Blind, Enforce, Event, Looked, Reconfigured, Say, State, step
 from oompolicy.errors import OompolicyError
+from oompolicy.mistakes import frames_of
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.rules.judge import Armed
@@ -187,6 +187,6 @@ class Upkeep:
 
 def a_bug(error: Exception) -> str:
     """An error that is no person's to mend, with its place."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{where.filename.rpartition('/')[2]}:{where.lineno}"
+    *_, (file, line) = frames_of(error)
+    place = f"{file.rpartition('/')[2]}:{line}"
     return f"{type(error).__name__}: {error} ({place}): please report this"

@@ -5,12 +5,12 @@ Belongs here: calling a policy under the safety contract, ranking, reasons. Must
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from oompolicy.mistakes import line_in
 from oompolicy.mm.limits import LONG_MAX, LONG_MIN
 from oompolicy.mm.memcontrol import MemCgroup, mem_cgroup_is_descendant
 from oompolicy.mm.oom import Exclusion, OomConstraint
@@ -221,13 +221,9 @@ class OfAFile(Protocol):
 
 def line_of(error: BaseException, policy: OfAFile) -> int | None:
     """The last line of the policy's own file in the traceback; its first line where it only returned something bad."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if policy.source_path is not None and frame.filename == policy.source_path
-    ]
-    if lines:
-        return lines[-1]
+    line = line_in(error, policy.source_path)
+    if line is not None:
+        return line
     code = getattr(policy.function, "__code__", None)
     return None if code is None else int(code.co_firstlineno)
 

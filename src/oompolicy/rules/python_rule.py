@@ -5,12 +5,11 @@ Belongs here: what the function sees, and what becomes of its answer and of its 
 
 from __future__ import annotations
 
-import difflib
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeAlias, overload
 
+from oompolicy.mistakes import line_in, nearest
 from oompolicy.policy.decision import CallLimit, PolicyTimeoutError
 from oompolicy.rules.condition import Answer, Memory
 from oompolicy.rules.fields import BY_NAME, FIELDS, Field
@@ -31,8 +30,8 @@ class Now:
 
     def __getitem__(self, name: str) -> float | None:
         if name not in BY_NAME:
-            near = difflib.get_close_matches(name, BY_NAME, n=1)
-            raise KeyError(f"there is no field {name}" + (f": did you mean {near[0]}?" if near else ""))
+            near = nearest(name, BY_NAME)
+            raise KeyError(f"there is no field {name}" + (f": did you mean {near}?" if near else ""))
         return BY_NAME[name].read(self._look)
 
     @property
@@ -134,11 +133,9 @@ class PythonRule:
         return () if self._is_out else (WaitWatch(self.every_ms),)
 
     def _fault(self, error: Exception) -> str:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self.source_path
-        ]
+        line = line_in(error, self.source_path)
         said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        return f"{type(error).__name__}: {said}" + (f" (line {lines[-1]})" if lines else "")
+        return f"{type(error).__name__}: {said}" + ("" if line is None else f" (line {line})")
 
 
 @overload

@@ -7,7 +7,6 @@ Must not know: what is true of it, in which file it stands.
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from oompolicy.errors import ConfigError, Place
+from oompolicy.mistakes import nearest
 from oompolicy.rules.condition import Condition
 from oompolicy.rules.fields import BY_NAME, Field, Unit
 from oompolicy.rules.tree import (
@@ -357,10 +357,10 @@ class _Parser:
             return self._refused(found, f"{name} is a function", f"write {FUNCTIONS[name].call}")
         if name in RANKING:
             return self._refused(found, f"{name}() is for comparing cgroups", "it belongs in a rule's by")
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        near = nearest(name, known, cutoff=0.5)
         last = [other for other in known if other.rpartition(".")[2] == name or other == f"cgroup.{name}"]
-        nearest = [*last, *near]
-        hint = f"did you mean {nearest[0]}?" if nearest else f"see docs/conditions.md for every {kind}"
+        meant = last[0] if last else near
+        hint = f"did you mean {meant}?" if meant else f"see docs/conditions.md for every {kind}"
         return self._refused(found, f"there is no {kind} {name}", hint)
 
     def _not_python(self, error: SyntaxError) -> ConfigError:

@@ -5,9 +5,9 @@ Belongs here: the scene. Must not know: files, when looks are, what a value mean
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
+from oompolicy.mistakes import nearest
 from oompolicy.policy.view import Memcg, Task
 from oompolicy.rules.fields import BY_NAME
 from oompolicy.rules.look import MACHINE
@@ -120,8 +120,8 @@ class Scene:
         None where it is not known. Raises KeyError for a name that is none.
         """
         if name not in BY_NAME:
-            near = difflib.get_close_matches(name, BY_NAME, n=1)
-            raise KeyError(f"there is no field {name}" + (f": did you mean {near[0]}?" if near else ""))
+            near = nearest(name, BY_NAME)
+            raise KeyError(f"there is no field {name}" + (f": did you mean {near}?" if near else ""))
         return self._asked.field(BY_NAME[name], MACHINE if memcg is None else memcg._memcg.path)
 
     def earlier(self, item: Task | Memcg) -> int | None:

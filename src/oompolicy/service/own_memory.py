@@ -1,6 +1,7 @@
 """The daemon's own memory when there is none: held in RAM, and not what the kernel takes.
 
-Belongs here: mlockall, descriptors, oom_score_adj of this process, memory.min of its memcg. Must not know: what runs.
+Belongs here: giving back, mlockall, descriptors, oom_score_adj of this process, memory.min of its memcg. Must not know:
+what runs.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ def lock_memory() -> str | None:
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     why = os.strerror(ctypes.get_errno())
     return f"memory is not locked ({why}; RLIMIT_MEMLOCK is {limit}): the daemon itself may be swapped out"
+
+
+def give_back() -> None:
+    """What the C library holds free, to the kernel, before it is locked; where it is not glibc, nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def leave_to_the_last(proc: Path = Path("/proc")) -> str | None:

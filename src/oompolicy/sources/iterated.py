@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from oompolicy.bpf.errors import BpfError
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.sched import Mm, Task
 from oompolicy.snapshot import Snapshot
@@ -44,7 +43,7 @@ class IteratedMachine:
         now = Instant.now()
         try:
             data = self._iterator.read()
-        except (BpfError, MemoryError):  # procfs is read in small pieces
+        except (OSError, MemoryError):  # procfs is read in small pieces
             return live_snapshot()
         memcgs = Memcgs() if hierarchy is None else read_memcgs(hierarchy, machine.page_size, machine.swappiness)
         homes = Homes(hierarchy, memcgs)

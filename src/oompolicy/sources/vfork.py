@@ -6,7 +6,6 @@ Belongs here: kcmp(2), and telling vfork from plain CLONE_VM. Must not know: wha
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -27,7 +26,7 @@ def pids_in_vfork(tasks: Iterable[CapturedTask], proc: Path) -> frozenset[int]:
     have one mm, and a thread of the parent sleeps uninterruptibly, as in wait_for_vfork_done(), kernel/fork.c.
     Where kcmp(2) is refused (it needs the rights of ptrace) nobody is taken to be in a vfork.
     """
-    number = _KCMP_NUMBER.get(platform.machine())
+    number = _KCMP_NUMBER.get(os.uname().machine)
     by_pid = {task.pid: task for task in tasks}
     candidates = [
         task

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import threading
 from collections.abc import Iterable
 from queue import SimpleQueue
@@ -22,7 +21,7 @@ from typing import Final, Protocol
 
 # include/uapi/asm-generic/unistd.h, the same on every architecture that counts from there, and on x86-64.
 _PROCESS_MRELEASE: Final = 448
-_IS_NUMBER_KNOWN: Final = platform.machine() in ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "loongarch64")
+_IS_NUMBER_KNOWN: Final = os.uname().machine in ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "loongarch64")
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long

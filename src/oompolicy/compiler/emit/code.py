@@ -17,7 +17,8 @@ from oompolicy.bpf.opcodes import R0, R10, AluOp, JumpOp, Reg, Width
 from oompolicy.compiler.emit.allocation import Home, Slot
 from oompolicy.compiler.emit.limits import INSTRUCTIONS_MAX, too_many_instructions
 from oompolicy.compiler.interp import Failure
-from oompolicy.compiler.ir import CompareOp, Const, End, Operand, Place, Step, Value
+from oompolicy.compiler.ir import CompareOp, Const, End, Operand, Step, Value
+from oompolicy.compiler.place import Place
 
 FAULT: Final = "fault"  # the caller's label: r0 = the number of the place
 ANSWER: Final = "answer"  # the caller's label: r0 = band, r1 = score

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from oompolicy import errors
-from oompolicy.compiler.ir import Place
+from oompolicy.compiler.place import Place
 from oompolicy.errors import CompileError, Refusal
 
 STACK_BYTES_MAX: Final = 512  # MAX_BPF_STACK, all of a program's frames together

@@ -21,7 +21,6 @@ from oompolicy.compiler.ir import (
     End,
     Guard,
     Operand,
-    Place,
     Read,
     Return,
     Step,
@@ -31,6 +30,7 @@ from oompolicy.compiler.ir import (
     results_of,
     targets_of,
 )
+from oompolicy.compiler.place import Place
 
 
 @dataclass(slots=True)

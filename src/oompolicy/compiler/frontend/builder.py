@@ -28,7 +28,6 @@ from oompolicy.compiler.ir import (
     Jump,
     Kind,
     Operand,
-    Place,
     Program,
     Return,
     Step,
@@ -36,6 +35,7 @@ from oompolicy.compiler.ir import (
     Value,
     operands_of,
 )
+from oompolicy.compiler.place import Place
 
 MOST_STEPS: Final = 16_384  # of a policy with all loops unrolled and all calls inlined
 RESULT: Final = ""  # the name under which a way carries an expression's value

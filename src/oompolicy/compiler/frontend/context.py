@@ -27,7 +27,8 @@ from oompolicy.compiler.frontend.symbols import (
     Unset,
     described,
 )
-from oompolicy.compiler.ir import NULL, CompareOp, Const, Guard, Operand, Place, Value
+from oompolicy.compiler.ir import NULL, CompareOp, Const, Guard, Operand, Value
+from oompolicy.compiler.place import Place
 from oompolicy.compiler.source import FunctionSource
 from oompolicy.compiler.subset import REFUSED
 from oompolicy.errors import Refusal

@@ -6,7 +6,6 @@ Belongs here: what an attribute or a method becomes. Must not know: names, how a
 from __future__ import annotations
 
 import ast
-import difflib
 from functools import partial
 from typing import Final
 
@@ -28,6 +27,7 @@ from oompolicy.compiler.frontend.symbols import (
 )
 from oompolicy.compiler.ir import CommOp, Kind, Read, Value
 from oompolicy.compiler.subset import BY_NAME, FIELDS, Field, FieldKind
+from oompolicy.mistakes import nearest
 
 _REFERENCES: Final = {FieldKind.MEMCG: Kind.MEMCG, FieldKind.TASK: Kind.TASK}
 _TEXT_METHODS: Final = ("startswith", "endswith")
@@ -59,8 +59,8 @@ def _field(cx: Context, node: ast.Attribute, base: Reference) -> Field | None:
     field = BY_NAME.get(f"{base.kind.value}.{node.attr}")
     if field is None:
         names = [row.name.partition(".")[2] for row in FIELDS if row.name.startswith(f"{base.kind.value}.")]
-        near = difflib.get_close_matches(node.attr, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+        near = nearest(node.attr, names)
+        hint = f"did you mean {near}?" if near else f"it has {', '.join(names)}"
         cx.refuse(node, "no such field", what=described(base), name=node.attr, hint=hint)
     elif field.candidate_only and base != CANDIDATE:
         cx.refuse(node, "candidate only", name=node.attr)

@@ -28,15 +28,27 @@ def load_iterator(cache: Path | None = None) -> TaskIterator:
     Raises BpfError where there is no BTF or no such iterator, where this user may not load programs, or where the
     numbers that it tells are not those of this process's pid namespace.
     """
-    with vmlinux_btf(cache if cache is not None and cache.is_dir() else None) as btf, _program(btf) as program:
-        iterator = TaskIterator(Link.attach(program, AttachType.TRACE_ITER))
+    remembered = cache if cache is not None and cache.is_dir() else None
+    with (
+        vmlinux_btf(remembered) as btf,
+        _program(btf) as program,
+        Link.attach(program, AttachType.TRACE_ITER) as link,
+    ):
+        iterator = TaskIterator(os.dup(link.fileno()))
     try:
-        if not any(map(_is_this_process, records(iterator.read()))):
+        if not any(map(_is_this_process, records(_first_look(iterator)))):
             raise BpfError("the task iterator", "does not tell of this process by its pid here")
     except BaseException:
         iterator.close()
         raise
     return iterator
+
+
+def _first_look(iterator: TaskIterator) -> bytes:
+    try:
+        return iterator.read()
+    except OSError as error:
+        raise BpfError("the task iterator", f"cannot be read: {error.strerror}", errno=error.errno) from None
 
 
 def _is_this_process(record: Record) -> bool:
