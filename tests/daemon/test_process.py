@@ -87,7 +87,7 @@ def test_nothing_is_imported_between_the_start_and_an_order() -> None:
 import select, sys, time
 import oompolicy.daemon.start
 from oompolicy.daemon.judging import Judging, files_of
-from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rule_watch import Clocks, RuleWatch
 from oompolicy.rules.judge import armed
 from oompolicy.rules.rule import Rule
 from oompolicy.sources.sensors import Sensors, Wanted
@@ -100,7 +100,8 @@ def act(order, now_ms):
     seen.append(order)
     live_snapshot()
     return said_only(order, now_ms)
-watch = RuleWatch(Sensors(Wanted(*files_of(rules))), Judging(rules), act, time.thread_time_ns)
+clocks = Clocks(lambda: time.monotonic_ns() // 1_000_000, time.thread_time_ns)
+watch = RuleWatch(Sensors(Wanted(*files_of(rules))), Judging(rules), act, clocks)
 watch.start(select.poll())
 before = set(sys.modules)
 for now_ms in (1000, 2000, 40000):

@@ -6,11 +6,12 @@ import itertools
 import select
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
 from oompolicy.daemon.judging import Judging
-from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rule_watch import Clocks, RuleWatch
 from oompolicy.errors import BackendError, SourceError
 from oompolicy.rules.judge import armed
 from oompolicy.rules.pace import CLOSE_MS
@@ -78,8 +79,11 @@ class World:
         self.orders.append((now_ms, order))
         return Doing(order, now_ms)
 
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.now_ms, lambda: 0)
+
     def watch(self, *rules: Rule) -> RuleWatch:
-        watch = RuleWatch(self, Judging([armed(rule) for rule in rules]), self.act, lambda: 0)
+        watch = RuleWatch(self, Judging([armed(rule) for rule in rules]), self.act, self.clocks())
         watch.start(select.poll())
         return watch
 
@@ -217,10 +221,37 @@ def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:
             return AtOnce(order, now_ms)
 
     world = Costly(replace(FINE, mem_available_bytes=GIB))
-    watch = RuleWatch(world, Judging([armed(replace(LOW, cooldown_ms=0))]), world.act, lambda: world.cpu_ns)
+    watch = RuleWatch(
+        world,
+        Judging([armed(replace(LOW, cooldown_ms=0))]),
+        world.act,
+        Clocks(lambda: world.now_ms, lambda: world.cpu_ns),
+    )
     watch.start(select.poll())
     world.run(watch, 1000)
     assert len(world.orders) > 3
+
+
+def test_a_victim_has_its_time_from_the_signal_on_and_not_from_the_look_before() -> None:
+    """To choose one takes a look at all processes: seconds, where memory is gone."""
+
+    class Slow(World):
+        def act(self, order: Order, now_ms: int) -> Told:
+            self.now_ms += 3000
+            return told
+
+    class Told(Doing):
+        times_ms: ClassVar[list[int]] = []
+
+        def advance(self, now_ms: int) -> Outcome | None:
+            self.times_ms.append(now_ms)
+            return super().advance(now_ms)
+
+    world = Slow(replace(FINE, mem_available_bytes=GIB))
+    told = Told(Order(LOW, "/", "it is low"), 0)
+    watch = world.watch(LOW)
+    world.run(watch, 10)
+    assert Told.times_ms[:1] == [3000]
 
 
 def test_cgroups_that_come_are_judged_and_those_that_go_are_not() -> None:
@@ -254,7 +285,7 @@ def test_where_cgroups_come_and_go_all_the_time_they_are_followed_now_and_then()
     """Following takes 15 ms here, as with 10,000 cgroups: one part in a hundred of the time."""
     world = World()
     spent_ns = itertools.count(0, 15_000_000)
-    watch = RuleWatch(world, Judging([armed(OF_BATCH)]), world.act, spent_ns.__next__)
+    watch = RuleWatch(world, Judging([armed(OF_BATCH)]), world.act, Clocks(lambda: world.now_ms, spent_ns.__next__))
     watch.start(select.poll())
     world.run(watch, 10_000)
     follows, follow = [], world.follow

@@ -31,6 +31,7 @@ V2 = {
     "memory.pressure": "some avg10=1.00 avg60=0.00 avg300=0.00 total=9\n",
     "memory.events": "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n",
     "memory.events.local": "low 0\nhigh 10\nmax 11\noom 12\noom_kill 13\noom_group_kill 14\n",
+    "pids.current": "17\n",
     "cgroup.stat": "nr_descendants 3\nnr_dying_descendants 8\n",
     "cgroup.events": "populated 1\nfrozen 1\n",
     "cgroup.procs": "",
@@ -74,6 +75,7 @@ def test_every_field_of_v2_is_read_from_its_file(tmp_path: Path) -> None:
         scanned_pages=50,
         reclaimed_pages=40,
         refaulted_pages=3,
+        pids=17,
         dying_descendants=8,
         is_frozen=True,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
@@ -87,17 +87,25 @@ class Keeper(Protocol):
 Act = Callable[[Order, int], Pending]  # the order, now_ms; may raise OompolicyError
 
 
+class Clocks(NamedTuple):
+    """now_ms only goes forward. cpu_ns is the time that this thread has been on a CPU."""
+
+    now_ms: Callable[[], int]
+    cpu_ns: Callable[[], int]
+
+
 class RuleWatch:
-    """cpu_ns is the time that this thread has been on a CPU; what a look took is reckoned by it."""
+    """What a look took is reckoned by clocks.cpu_ns; an order under way has the time of clocks.now_ms."""
 
     def __init__(
-        self, sensing: Sensing, judges: Judges, act: Act, cpu_ns: Callable[[], int], keeper: Keeper | None = None
+        self, sensing: Sensing, judges: Judges, act: Act, clocks: Clocks, keeper: Keeper | None = None
     ) -> None:
         self._sensing = sensing
         self._judges = judges
         self._act = act
         self._keeper = keeper
-        self._cpu_ns = cpu_ns
+        self._cpu_ns = clocks.cpu_ns
+        self._now_ms = clocks.now_ms
         self._poll = select.poll()
         self._pace = Pace()
         self._look_ms: int | None = 0
@@ -172,7 +180,7 @@ class RuleWatch:
         if not self._pending and self._is_put_off(now_ms):
             return
         for pending in [each for each in self._pending if each.wake_at_ms <= now_ms]:
-            self._advance(pending, now_ms)
+            self._advance(pending)
         if self._look_ms is not None and self._look_ms <= now_ms:
             self._look(now_ms)
         self._wait_for_pending()
@@ -287,10 +295,11 @@ class RuleWatch:
                 self._ended(Outcome(order, at_ms=now_ms, failed=str(error)), now_ms)
                 return
         self._pending[pending] = order
-        self._advance(pending, now_ms)
+        self._advance(pending)
 
-    def _advance(self, pending: Pending, now_ms: int) -> None:
-        order = self._pending[pending]
+    def _advance(self, pending: Pending) -> None:
+        """With a time of its own: to choose the victim took a look at all processes, and others may be before it."""
+        order, now_ms = self._pending[pending], self._now_ms()
         with _about(order):
             try:
                 outcome = pending.advance(now_ms)

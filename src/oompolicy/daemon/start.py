@@ -24,9 +24,9 @@ from oompolicy.daemon.child_reload import ChildReload
 from oompolicy.daemon.config_watch import ConfigWatch
 from oompolicy.daemon.console import Console
 from oompolicy.daemon.judging import Judging, files_of
-from oompolicy.daemon.loop import Daemon
+from oompolicy.daemon.loop import Daemon, now_ms
 from oompolicy.daemon.orders_said import said_only
-from oompolicy.daemon.rule_watch import RuleWatch
+from oompolicy.daemon.rule_watch import Clocks, RuleWatch
 from oompolicy.daemon.rules_alone import RulesAlone
 from oompolicy.daemon.settings import Settings, packed, unpacked
 from oompolicy.daemon.upkeep import Orders
@@ -179,7 +179,7 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
     acting = None if is_said_only else acting_for(settings, orders.policy, values, take_snapshot)
-    rules = RuleWatch(sensors, judging, acting or said_only, time.thread_time_ns, acting)
+    rules = RuleWatch(sensors, judging, acting or said_only, Clocks(now_ms, time.thread_time_ns), acting)
     changes = _changes(settings)
 
     def obeyed(data: bytes) -> Orders:

@@ -227,6 +227,8 @@ _CGROUP: Final = (
     _of_cgroup("io_mib", "io.stat", Unit.MIB, lambda cgroup: _mib(cgroup.io_bytes),
                "What it has read from disks and written to them (io controller). For rate() and growth()."),
     *_events(),
+    _of_cgroup("pids", "pids.current", Unit.COUNT, lambda cgroup: cgroup.pids,
+               "Processes and threads in it and below it (pids controller); growth() of it tells a fork bomb."),
     _of_cgroup("dying_descendants", "cgroup.stat", Unit.COUNT, lambda cgroup: cgroup.dying_descendants,
                "Removed cgroups below it that still hold memory (nr_dying_descendants)."),
     _of_cgroup("is_frozen", "cgroup.events", Unit.COUNT, lambda cgroup: float(cgroup.is_frozen), "1 if so, else 0."),

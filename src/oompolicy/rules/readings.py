@@ -83,6 +83,7 @@ class CgroupReading:
     scanned_pages: int | None = None  # memory.stat pgscan, pgsteal, workingset_refault_*
     reclaimed_pages: int | None = None
     refaulted_pages: int | None = None
+    pids: int | None = None  # pids.current: processes and threads, those below it too
     dying_descendants: int | None = None  # cgroup.stat nr_dying_descendants
     is_frozen: bool = False
 

@@ -79,6 +79,7 @@ _V2: Final[dict[str, _Field]] = {
     "cpu": _Field("cpu.pressure", parse_pressure),
     **{f"events_{name}": _Field("memory.events", _sum_of(name.encode())) for name in EVENTS},
     **{f"events_local_{name}": _Field("memory.events.local", _sum_of(name.encode())) for name in EVENTS},
+    "pids": _Field("pids.current", _amount),
     "dying_descendants": _Field("cgroup.stat", _sum_of(b"nr_dying_descendants")),
     "is_frozen": _Field("cgroup.events", _is_frozen),
 }
