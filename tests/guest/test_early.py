@@ -77,7 +77,7 @@ def test_no_stall_is_long(ours: Seens, load: str) -> None:
 
 @pytest.mark.parametrize("load", ["thrash", "bomb"])
 def test_it_hangs_for_less_of_the_time_than_with_nobody(ours: Seens, nobody: Seens, load: str) -> None:
-    """Measured: half as long, a bomb a hundredth. One stall is a matter of luck; with nobody there is no end to them."""
+    """Measured: half as long, a bomb a hundredth. One stall is luck; with nobody there is no end to them."""
     assert nobody[load].gone_s is None
     assert nobody[load].stalled_ms > 10_000
     assert ours[load].stalled_ms < 0.75 * nobody[load].stalled_ms
