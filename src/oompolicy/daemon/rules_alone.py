@@ -5,6 +5,8 @@ Belongs here: keeping nothing in force. Must not know: rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.engine import Enforced, Looked
 from oompolicy.policy.api import Policy
@@ -19,13 +21,19 @@ class RulesAlone:
     name = "kill"
     bell = None
 
+    def __init__(self, kills: Callable[[], Sequence[tuple[PastKill, str | None]]] = tuple) -> None:
+        self._kills = kills
+
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Nothing is left by anybody."""
         return ()
 
     def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
-        """Nobody tells."""
-        return ()
+        """What the kernel's log says, for scorers; where it cannot be read any more, nothing."""
+        try:
+            return tuple(kill for kill, _ in self._kills())
+        except OSError:
+            return ()
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """There are no scopes to hold an order in."""

@@ -37,12 +37,14 @@ from oompolicy.policy_limit import call_limit
 from oompolicy.rule_file import armed_rules
 from oompolicy.rules.judge import Armed
 from oompolicy.scorer_file import load_scorer
+from oompolicy.scoring.scene import PastKill
 from oompolicy.scoring.scorer import scorers_of
 from oompolicy.service import own_memory
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
 from oompolicy.service.one_daemon import OneDaemon
 from oompolicy.snapshot import Snapshot
+from oompolicy.sources.kernel_kills import KernelKills
 from oompolicy.sources.live import live_snapshot
 from oompolicy.sources.senses import live_senses
 from oompolicy.sources.sensors import Sensors, Wanted
@@ -174,7 +176,7 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
         log(note)
     values = ValueOrder(orders.of_values, live_senses())
     if backend is None and values.has_scorers:
-        backend = RulesAlone()
+        backend = RulesAlone(_kernel_kills())
     judging = Judging(orders.rules, orders.budget)
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
@@ -261,7 +263,17 @@ def backend_for(settings: Settings, say: Callable[[str], None], once: bool) -> H
     from oompolicy.backends.oom_score_adj.backend import OomScoreAdj, ProcWriter
     from oompolicy.backends.oom_score_adj.journal import Journal, boot_id
 
-    return OomScoreAdj(ProcWriter(), Journal(settings.state_dir, boot_id()), settings.drift, settings.scope)
+    journal = Journal(settings.state_dir, boot_id())
+    return OomScoreAdj(ProcWriter(), journal, settings.drift, settings.scope, _kernel_kills())
+
+
+def _kernel_kills() -> Callable[[], Sequence[tuple[PastKill, str | None]]]:
+    """What tells whom the kernel has killed, where no hook does."""
+    try:
+        return KernelKills().take
+    except OSError as error:
+        log(f"whom the kernel kills is not told: its log cannot be read ({error.strerror})")
+        return tuple
 
 
 def _hook(settings: Settings) -> Hook:

@@ -18,13 +18,14 @@ from oompolicy.scoring.memory import APART_MS, Sizes
 
 @dataclass(frozen=True, slots=True)
 class PastKill:
-    """Somebody who was killed. at_ms is from boot, as Scene.at_ms; by: "kernel", or "rule NAME"."""
+    """Somebody who was killed. at_ms is from boot, as Scene.at_ms; by: "kernel", or "rule NAME"; why: a sentence."""
 
     at_ms: int
     pid: int
     comm: str
     cgroup: str | None
     by: str
+    why: str = ""
 
 
 @dataclass(slots=True)

@@ -45,11 +45,15 @@ class KernelLog:
             records += self.new_records()
         return records
 
+    def close(self) -> None:
+        """Let go."""
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
     def __enter__(self) -> KernelLog:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        self.close()

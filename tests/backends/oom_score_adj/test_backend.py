@@ -17,6 +17,7 @@ from oompolicy.backends.oom_score_adj.originals import Drift, Identity
 from oompolicy.backends.oom_score_adj.process import Written
 from oompolicy.engine import Looked
 from oompolicy.errors import BackendError
+from oompolicy.scoring.scene import PastKill
 from oompolicy.snapshot import Snapshot
 
 from worlds import machine, memcg, task
@@ -388,3 +389,40 @@ def test_a_dry_run_does_not_go_on_for_ever() -> None:
     turn(DryRun(said.append), Paper(machine(*(task("kill", rss="1M") for _ in range(100)), task("o", rss="2G"))))
     assert len(said) == 21
     assert said[-1] == "and so on"
+
+
+def test_a_kill_of_the_kernels_is_told_with_what_the_policy_wanted(tmp_path: Path) -> None:
+    told: list[tuple[PastKill, str | None]] = []
+    paper = world()
+    backend = OomScoreAdj(paper, Journal(tmp_path, "boot"), "correct", kills=lambda: told)
+    backend.start(paper.world)
+    turn(backend, paper)
+    for pid, comm, scope in ((KILL_PID, "kill", "/"), (SPARE_PID, "spare", "/"), (999, "new", "/"), (7, "x", None)):
+        told[:] = [(PastKill(1, pid, comm, "/mine", "kernel"), scope)]
+        (kill,) = backend.take_kills(paper.world)
+        assert kill.why in turn(backend, paper).notes
+        told.clear()
+        assert kill.why.startswith({"/": "OOM of the machine", None: "out of memory"}[scope])
+        assert f"the kernel killed {comm} ({pid}) in /mine" in kill.why
+        assert kill.why.endswith(
+            {
+                "kill": ": as policy by_name wanted",
+                "spare": ": number 3 of policy by_name, whose first was kill (100)",
+                "new": ": policy by_name had not seen it yet",
+                "x": "in /mine",
+            }[comm]
+        )
+        assert backend.take_kills(paper.world) == ()
+        assert kill.why not in turn(backend, paper).notes
+
+
+def test_a_log_that_cannot_be_read_is_said_and_nothing_else_fails(tmp_path: Path) -> None:
+    def refused() -> list[tuple[PastKill, str | None]]:
+        raise PermissionError(1, "Operation not permitted")
+
+    paper = world()
+    backend = OomScoreAdj(paper, Journal(tmp_path, "boot"), "correct", kills=refused)
+    backend.start(paper.world)
+    assert backend.take_kills(paper.world) == ()
+    assert "whom the kernel has killed cannot be read: Operation not permitted" in turn(backend, paper).notes
+    assert paper.adj[KILL_PID] > paper.adj[SPARE_PID]

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.backends.oom_score_adj.claims import Claim, measure
 from oompolicy.backends.oom_score_adj.journal import Journal
+from oompolicy.backends.oom_score_adj.kills import TakeKills, in_words
 from oompolicy.backends.oom_score_adj.originals import (
     TICK_NS,
     Drift,
@@ -73,18 +74,28 @@ class OomScoreAdj:
     """The backend oom_score_adj: originals in a journal first, then the plan on the processes.
 
     within: the only cgroup whose processes are touched; None for all. Without a journal nothing can be put back after
-    a kill -9, so only a writer that changes nothing goes without one.
+    a kill -9, so only a writer that changes nothing goes without one. kills tells whom the kernel has killed.
     """
 
     name = "oom_score_adj"
     bell = None  # without the hook the kernel tells nobody whom it has chosen
 
-    def __init__(self, writer: Writer, journal: Journal | None, drift: Drift, within: str | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        journal: Journal | None,
+        drift: Drift,
+        within: str | None = None,
+        kills: TakeKills = tuple,
+    ) -> None:
         self.drift = drift
         self.plan: Plan | None = None
         self._writer = writer
         self._journal = journal
         self._within = within
+        self._kills = kills
+        self._policy = ""
+        self._untold: tuple[str, ...] = ()
         self._seen = Seen()
         self._ranking: Ranking | None = None
         self._present: dict[int, Task] = {}
@@ -106,13 +117,21 @@ class OomScoreAdj:
         return (f"{number} processes are still as an earlier daemon has set them: taken over",) if number else ()
 
     def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
-        """Nobody tells."""
-        return ()
+        """What the kernel's log says; each is told of at the next look, by the plan that was in force."""
+        try:
+            found = self._kills()
+        except OSError as error:
+            self._untold = (f"whom the kernel has killed cannot be read: {error.strerror}",)
+            return ()
+        told = [replace(kill, why=in_words(kill, scope, self.plan, self._policy)) for kill, scope in found]
+        self._untold = tuple(kill.why for kill in told)
+        return tuple(told)
 
     def look(self, snapshot: Snapshot, policy: Policy, limit: CallLimit) -> Looked:
         """Compare every process with what was written, and the order they are in with the policy's."""
         snapshot = self._writer.as_written(snapshot)
-        before = self._seen
+        self._policy = policy.name
+        before, (untold, self._untold) = self._seen, (self._untold, ())
         tasks = snapshot.kernel.tasks
         seen = see(before.entries, tasks, self.drift, before.ghosts)
         if self._journal is not None:
@@ -130,7 +149,12 @@ class OomScoreAdj:
         return Looked(
             tuple(map(_standing, claims)),
             hash(frozenset((task.process_id, task.start_time_ns) for task in ranking.tasks)),
-            (*ranking.notes, *(_fault_in_words(policy, fault) for fault in ranking.faults), *self._drift_in_words()),
+            (
+                *untold,
+                *ranking.notes,
+                *(_fault_in_words(policy, fault) for fault in ranking.faults),
+                *self._drift_in_words(),
+            ),
             len(seen.drifted),
         )
 
