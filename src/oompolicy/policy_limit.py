@@ -6,6 +6,7 @@ Belongs here: the timer. Must not know: what a policy is asked, what becomes of 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -13,6 +14,7 @@ from types import FrameType
 from oompolicy.policy.decision import PolicyTimeoutError
 
 CALL_LIMIT_S = 1.0
+LOOK_LIMIT_S = 3.0
 
 
 def call_limit(limit_s: float = CALL_LIMIT_S) -> Callable[[], AbstractContextManager[None]]:
@@ -40,3 +42,27 @@ def call_limit(limit_s: float = CALL_LIMIT_S) -> Callable[[], AbstractContextMan
             signal.signal(signal.SIGALRM, before)
 
     return limited
+
+
+def look_limit(together_s: float = LOOK_LIMIT_S) -> Callable[[], AbstractContextManager[None]]:
+    """The same for all calls of one look, which may take together_s seconds: a policy is asked thousands of times.
+
+    When they are over no call is begun any more: it is PolicyTimeoutError at once. Time on a processor counts, not
+    what the machine makes everybody wait: a policy in force must not be given up because memory is short.
+    """
+    limited = call_limit()
+    left_s = together_s
+
+    @contextmanager
+    def counted() -> Iterator[None]:
+        nonlocal left_s
+        if left_s <= 0:
+            raise PolicyTimeoutError(f"all calls of one look took longer than {together_s:g} s: is it slow?")
+        began_s = time.thread_time()
+        try:
+            with limited():
+                yield
+        finally:
+            left_s -= time.thread_time() - began_s
+
+    return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from oompolicy import DEFER, KILL, SPARE, Memcg, OomControl, Policy, Task, Verdi
 from oompolicy.mm.oom_kill import OomEnd
 from oompolicy.mm.sched import Mm
 from oompolicy.policy.decision import decide
-from oompolicy.policy_limit import call_limit
+from oompolicy.policy_limit import call_limit, look_limit
 from oompolicy.snapshot import Snapshot
 
 from worlds import MemcgSpec, TaskSpec, machine, memcg, task
@@ -89,6 +90,41 @@ def test_an_endless_loop_is_one_fault_and_ends_the_asking() -> None:
     assert decision.chosen is not None
     assert decision.chosen.comm == "postgres"
     assert ["longer than" in fault.why for fault in decision.faults] == [True, False]
+
+
+def test_many_slow_calls_end_the_asking_too() -> None:
+    """None of them is over its own limit."""
+    asked: list[str] = []
+
+    def slow(task: Task, oc: OomControl) -> int | Verdict:
+        asked.append(task.comm)
+        until_s = time.thread_time() + 0.03
+        while time.thread_time() < until_s:
+            pass
+        return KILL
+
+    world = machine(*(task(f"t{number}", rss=number) for number in range(1, 20)))
+    limit = look_limit(0.05)
+    decision = decide(world.oom_control(), policy(slow), limit=limit)
+    assert len(asked) == 2
+    assert decision.chosen is not None
+    assert [fault.why for fault in decision.faults][:1] == [
+        "all calls of one look took longer than 0.05 s: is it slow?"
+    ]
+    assert len(decision.faults) == 17
+    decide(world.oom_control(), policy(slow), limit=limit)
+    assert len(asked) == 2, "another scope of the same look"
+    decide(world.oom_control(), policy(slow), limit=look_limit(0.05))
+    assert len(asked) == 4
+
+
+def test_time_that_the_machine_makes_it_wait_does_not_count() -> None:
+    def waits(task: Task, oc: OomControl) -> int | Verdict:
+        time.sleep(0.03)
+        return KILL
+
+    world = machine(*(task(f"t{number}", rss=number) for number in range(1, 5)))
+    assert decide(world.oom_control(), policy(waits), limit=look_limit(0.05)).faults == ()
 
 
 def test_the_nearest_ancestors_value_counts() -> None:

@@ -22,7 +22,7 @@ from oompolicy.compiler.checked import checked
 from oompolicy.daemon.settings import Settings
 from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
-from oompolicy.policy_limit import call_limit
+from oompolicy.policy_limit import look_limit
 from oompolicy.rules.protect import Protect
 from oompolicy.rules.rule import Order, Other, Outcome
 from oompolicy.scoring.scene import PastKill
@@ -106,7 +106,7 @@ def _terms(settings: Settings, policy: Policy) -> Terms:
         if rule.policy is not None
     }
     default = None if settings.policy == _NO_OPINION else policy
-    return Terms(own, default, settings.protect or Protect(), call_limit())
+    return Terms(own, default, settings.protect or Protect(), look_limit)
 
 
 def _needs_helper(settings: Settings) -> bool:

@@ -19,6 +19,7 @@ from oompolicy.errors import OompolicyError
 from oompolicy.mistakes import frames_of
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.policy_limit import look_limit
 from oompolicy.rules.judge import Armed
 from oompolicy.rules.rule import Budget
 from oompolicy.scoring.scorer import Scorer
@@ -46,7 +47,7 @@ class Orders:
     policy: Policy
     assign: tuple[Assignment, ...]
     interval_ms: int
-    limit: CallLimit
+    limit: CallLimit  # of each call of a scorer
     rules: tuple[Armed, ...] = ()
     budget: Budget | None = None  # of all rules together
     scorers: tuple[Scorer, ...] = ()
@@ -170,7 +171,7 @@ class Upkeep:
         snapshot = self._take_snapshot()
         self._values.kills.extend(self._backend.take_kills(snapshot))
         valued = self._values.looked(snapshot, now_ms)
-        looked = self._backend.look(valued.snapshot, self._orders.policy, self._orders.limit)
+        looked = self._backend.look(valued.snapshot, self._orders.policy, look_limit())
         return replace(looked, notes=(*valued.notes, *looked.notes)) if valued.notes else looked
 
     def _apply(self, event: Event, now_ms: int) -> None:

@@ -54,7 +54,7 @@ class Terms:
     policies: Mapping[str, Policy | None] = field(default_factory=dict)
     policy: Policy | None = None
     protect: Protect = field(default_factory=Protect)
-    limit: CallLimit = nullcontext
+    limits: Callable[[], CallLimit] = lambda: nullcontext
 
     def policy_of(self, rule: Rule) -> Policy | None:
         """The rule's own policy, or the daemon's."""
@@ -174,7 +174,7 @@ class Actions:
 
     def _choice(self, order: Order, snapshot: Snapshot, preferences: Preferences) -> Choice:
         policy = self.terms.policy_of(order.rule)
-        choice = choose(order, snapshot, policy, self._shield, preferences, self.terms.limit)
+        choice = choose(order, snapshot, policy, self._shield, preferences, self.terms.limits())
         for reason in dict.fromkeys(fault.why for fault in choice.faults):
             name = "policy" if policy is None else f"policy {policy.name}"
             self._say(f"{why(order)}: {name} faulted: {reason}: the kernel's badness counts there")
