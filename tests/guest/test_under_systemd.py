@@ -113,6 +113,13 @@ def test_desktops_are_told_with_the_drop_in_and_without_it_the_log_says_that_nob
     assert re.match(r"told: 1000:1000 /run/user/1000 .* -- tells killed \w+ \(\d+\)", kinds[1])
 
 
+def test_without_the_hook_it_may_read_whom_the_kernel_has_killed(seen: Proofs) -> None:
+    told = [line for line in seen["the kernel's kill"]["said"] if "the kernel" in line and "kill" in line]
+    assert len(told) == 1, told
+    unit = "/container/system.slice/limited.service"
+    assert re.search(rf"OOM of {unit}: the kernel killed worker \(\d+\) in {unit}", told[0])
+
+
 def test_it_is_stopped_without_a_complaint(seen: Proofs) -> None:
     stopped = seen["stopped"]
     assert stopped["answer"] == ""

@@ -64,9 +64,11 @@ def furnish() -> None:
     UNITS.mkdir(parents=True, exist_ok=True)
     for name in ("sysinit", "basic", "shutdown", "lab"):
         (UNITS / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
-    for name in ("killed", "restarted", "squeezed"):
+    for name in ("killed", "restarted", "squeezed", "limited"):
         (UNITS / f"{name}.service").write_text(WORKER.format(name=name))
         Path(f"/lab/{name}").write_bytes(b"x" * 30)  # a MiB for each byte
+    with (UNITS / "limited.service").open("a") as limited:
+        limited.write("MemoryMax=16M\nMemorySwapMax=0\n")
     (UNITS / "oompolicy.service.d").mkdir()
     (UNITS / "oompolicy.service.d/lab.conf").write_text(DROP_IN)
     Path("/etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
@@ -228,6 +230,17 @@ def tells_desktops(systemd: Systemd) -> None:
     tell("desktops", said=said())
 
 
+def tells_of_the_kernels_kills(systemd: Systemd) -> None:
+    """Without the hook they are read from the kernel's log, which only CAP_SYSLOG may."""
+    Path("/proc/sys/kernel/dmesg_restrict").write_text("1")
+    Path("/etc/oompolicy/oompolicy.toml").write_text('backend = "oom_score_adj"\ninterval_ms = 500\n')
+    systemd("start", "oompolicy.service")
+    systemd("start", "limited.service")
+    until_said("the kernel killed worker")
+    systemd("stop", "oompolicy.service")
+    tell("the kernel's kill", said=said())
+
+
 def main() -> None:
     cannot_be_chosen()
     load()
@@ -239,6 +252,7 @@ def main() -> None:
     reloads(systemd)
     restarts(systemd)
     tells_desktops(systemd)
+    tells_of_the_kernels_kills(systemd)
     tell("log", lines=log().splitlines())
     systemd.process.kill()
     (ROOT / "cgroup.kill").write_text("1")
