@@ -53,7 +53,7 @@ def test_it_is_active_when_it_has_said_that_it_is_ready(seen: Proofs) -> None:
 def test_it_has_the_rights_that_it_names_and_no_others(seen: Proofs) -> None:
     status = seen["started"]["status"]
     named = {"CAP_DAC_OVERRIDE": 1, "CAP_KILL": 5, "CAP_IPC_LOCK": 14, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
-    named |= {"CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38, "CAP_BPF": 39}
+    named |= {"CAP_SYS_RESOURCE": 24, "CAP_SYSLOG": 34, "CAP_PERFMON": 38, "CAP_BPF": 39}
     assert int(status["CapBnd"], 16) == sum(1 << number for number in named.values())
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
