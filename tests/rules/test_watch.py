@@ -14,7 +14,18 @@ from oompolicy.rules.watch import EventsWatch, PsiWatch, Sensors, WaitWatch, Wat
 from rules.readings_made_up import MIB, cgroup, machine, readings
 
 FINE = readings(
-    0, machine(), cgroup("/a", 100, max_bytes=700 * MIB, events_high=0, events_local_oom=0, dying_descendants=7)
+    0,
+    machine(),
+    cgroup(
+        "/a",
+        100,
+        max_bytes=700 * MIB,
+        anon_bytes=10 * MIB,
+        pids=7,
+        events_high=0,
+        events_local_oom=0,
+        dying_descendants=7,
+    ),
 )
 ON_ZRAM = readings(0, replace(machine(), zram_used_bytes=400 * MIB, zram_stored_bytes=1000 * MIB))
 
@@ -44,7 +55,12 @@ def watched(text: str, now: Readings = FINE, scope: str = "/a") -> tuple[Watch, 
         ("rate(cgroup.current_mib) > 20", WaitWatch(1000)),
         ("growth(cgroup.current_mib, 2) > 20", WaitWatch(500)),
         ("scan_efficiency_percent < 10", WaitWatch(1000)),
-        ("mem_free_mib + swap_free_mib < 20", WaitWatch(1000)),
+        # Sums of amounts, products with numbers, and amounts of each other: what can change how fast is known.
+        ("mem_free_mib + swap_free_mib < 20", WaitWatch(4980 * 1000 // (6000 + 800))),
+        ("cgroup.current_mib + cgroup.anon_mib > mem_total_mib / 4", WaitWatch(2390 * 1000 // (6000 + 6000 + 1500))),
+        ("cgroup.current_mib * 3 > 12000 + mem_free_mib", WaitWatch(15_700 * 1000 // (18_000 + 6000))),
+        ("cgroup.current_mib / mem_free_mib > 10", WaitWatch(1000)),
+        ("cgroup.dying_descendants + 1 > cgroup.pids + 100", WaitWatch(1000)),
         ("cgroup.current_percent_of_high > 90", WaitWatch(60_000)),
         ("psi.memory.full.avg10 < 0", WaitWatch(2000)),
     ],

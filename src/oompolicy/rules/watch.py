@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from oompolicy.rules.condition import GAP_MS, Judging, Memory
 from oompolicy.rules.fields import Field, Psi
 from oompolicy.rules.look import Look
+from oompolicy.rules.reach import meet_in_ms
 from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of, Rate, Reads, constant
 
 # The soonest that a level is looked at again, as in earlyoom.
@@ -152,7 +153,7 @@ def _lasting(node: Node, judging: Judging) -> Iterable[int]:
 def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
     match node:
         case Compare():
-            return (_of_compare(node, judging.look),)
+            return (_of_compare(node, judging),)
         case AllOf():
             false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return min(false, key=_cost, default=())
@@ -178,13 +179,14 @@ def _cost(found: tuple[Watch, ...]) -> float:
     return sum(1000 / watch.ms for watch in found if isinstance(watch, WaitWatch))
 
 
-def _of_compare(node: Compare, look: Look) -> Watch:
-    left, op, right = node.left, node.op, node.right
+def _of_compare(node: Compare, judging: Judging) -> Watch:
+    left, op, right, look = node.left, node.op, node.right, judging.look
     if constant(left) is not None:
         left, op, right = right, _MIRRORED[op], left
     limit = constant(right)
     if limit is None or not isinstance(left, Reads | Rate | Growth):
-        return WaitWatch(REGULAR_MS)
+        away_ms = meet_in_ms((left, judging.value(left)), (right, judging.value(right)), look)
+        return WaitWatch(REGULAR_MS if away_ms is None else _within_bounds(away_ms))
     field = left.field
     if field.read(look) is None and not (field.over_time and look.is_first(field.is_of_cgroup)):
         return WaitWatch(RARE_MS)
@@ -224,4 +226,8 @@ def _of_level(field: Field, look: Look, limit: float) -> WaitWatch:
     away_ms = away_mib * 1000 / field.mib_per_s
     # The machine's own amounts alone can tell how much nearer this has come; what is in another file they cannot.
     is_of_amounts = field.files == ("meminfo",)
-    return WaitWatch(min(max(int(away_ms), SOONEST_MS), RARE_MS), away_ms if is_of_amounts else None)
+    return WaitWatch(_within_bounds(away_ms), away_ms if is_of_amounts else None)
+
+
+def _within_bounds(away_ms: float) -> int:
+    return min(max(int(away_ms), SOONEST_MS), RARE_MS)
