@@ -45,7 +45,9 @@ def _kill(event: Event, known: Known) -> PastKill | None:
     if one is None:
         return None
     from_boot_ns = event.time_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
-    return PastKill(from_boot_ns // 1_000_000, one.pid, one.comm, known.paths.get(one.memcg), "kernel")
+    cgroup, scope = known.paths.get(one.memcg), "/" if event.scope == 0 else known.paths.get(event.scope)
+    why = in_words(event, known)
+    return PastKill(from_boot_ns // 1_000_000, one.pid, one.comm, cgroup, "kernel", scope, why)
 
 
 def forget(held: Attachment, until_ns: int) -> None:
