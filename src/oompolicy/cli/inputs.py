@@ -82,6 +82,11 @@ def snapshot_options(function: Function) -> Function:
 scope_option = click.option(
     "--scope", metavar="CGROUP", help="The memcg that runs out, as a path from the root; default: the whole machine."
 )
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="Where the daemon keeps its record; default: the configuration's.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from oompolicy.errors import CompileError, OompolicyError, PolicyError
@@ -106,6 +107,11 @@ def mib(pages: int | None, page_size_bytes: int) -> str:
         return ""
     size = pages * page_size_bytes / (1 << 20)
     return f"{size:,.0f}" if abs(size) >= 10 or size == int(size) else f"{size:.1f}"
+
+
+def time_text(time_ms: int) -> str:
+    """A moment (Unix time) for people, by this machine's time zone."""
+    return datetime.fromtimestamp(time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def points_text(points: int) -> str:
