@@ -25,6 +25,7 @@ COMMANDS = {
     "set": "Set the value of a memcg.",
     "get": "Show the values of memcgs.",
     "history": "Who was killed, by whom, and why.",
+    "top": "A live view: who would die now, what is in force, the last kill.",
     "doctor": "What this machine offers, and which backend `auto` takes.",
     "import": "Another tool's configuration as ours, and what has no equivalent.",
     "lab": "Run scenarios in a guest with a kernel of your choice, and see who dies.",
