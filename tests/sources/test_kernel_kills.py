@@ -33,10 +33,10 @@ def test_the_kills_are_those_of_the_whole_report(path: Path) -> None:
     kills = kills_in(as_kmsg(lines))
     reports = list(read_reports(lines))
     said = [kill for report in reports for kill in report.kills if kill.named_by is KilledBy.KILLED]
-    assert [(each.kill.pid, each.kill.comm) for each in kills] == [(kill.pid, kill.comm) for kill in said]
+    assert [(each.pid, each.comm) for each in kills] == [(kill.pid, kill.comm) for kill in said]
     first = next(report for report in reports if report.killed is not None)
     assert kills[0].scope == (first.oom_memcg or "/")
-    assert kills[0].kill.cgroup == first.task_memcg
+    assert kills[0].cgroup == first.task_memcg
 
 
 def test_a_name_may_look_like_the_rest_of_the_line() -> None:
@@ -47,9 +47,9 @@ def test_a_name_may_look_like_the_rest_of_the_line() -> None:
             b"3,2,5000010,-;Out of memory: Killed process 12 (x) total-vm:) total-vm:1kB, anon-rss:1kB\n SUBSYSTEM=x\n",
         ]
     )
-    assert (kill.scope, kill.kill.pid, kill.kill.comm) == ("/", 12, "x) total-vm:")
+    assert (kill.scope, kill.pid, kill.comm) == ("/", 12, "x) total-vm:")
     offset_ms = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()) // 1_000_000
-    assert abs(kill.kill.at_ms - 5000 - offset_ms) <= 1
+    assert abs(kill.at_ms - 5000 - offset_ms) <= 1
 
 
 @pytest.mark.root
@@ -66,10 +66,10 @@ def test_a_real_oom_is_told_once_and_nothing_before_it() -> None:
             if not ending.records:
                 pytest.skip("the kernel's log is not that of this kernel")
             found = kills.take()
-        assert [each.kill.pid for each in found if each.scope == memcg.scope] == [one.pid for one in ending.killed]
-        assert all(each.kill.cgroup == f"{memcg.scope}/{each.kill.comm}" for each in found if each.scope == memcg.scope)
+        assert [each.pid for each in found if each.scope == memcg.scope] == [one.pid for one in ending.killed]
+        assert all(each.cgroup == f"{memcg.scope}/{each.comm}" for each in found if each.scope == memcg.scope)
         now_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-        assert all(now_ms - 60_000 < each.kill.at_ms <= now_ms for each in found)
+        assert all(now_ms - 60_000 < each.at_ms <= now_ms for each in found)
         assert kills.take() == []
     finally:
         kills.close()

@@ -24,6 +24,8 @@ COMMANDS = {
     "selftest": "Prove on this machine, in a memcg of our own, that the kernel asks and obeys.",
     "set": "Set the value of a memcg.",
     "get": "Show the values of memcgs.",
+    "history": "Who was killed, by whom, and why.",
+    "top": "A live view: who would die now, what is in force, the last kill.",
     "doctor": "What this machine offers, and which backend `auto` takes.",
     "import": "Another tool's configuration as ours, and what has no equivalent.",
     "lab": "Run scenarios in a guest with a kernel of your choice, and see who dies.",

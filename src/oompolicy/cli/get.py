@@ -12,6 +12,7 @@ import click
 
 from oompolicy.backends.hook.abi import Entry, EntryFlag, Form
 from oompolicy.backends.hook.in_force import InForce, is_hidden, read_in_force
+from oompolicy.cli.in_force import state_in_words
 from oompolicy.cli.inputs import json_option, scope_path, snapshot_options, taken_snapshot
 from oompolicy.cli.render import Column, mib, points_text, print_error, print_json, print_line, print_note, print_table
 from oompolicy.errors import OompolicyError
@@ -65,7 +66,7 @@ def get(
         rows = ((*_row(memcg, snapshot.page_size_bytes), _words(published, memcg, snapshot)) for memcg in found)
         print_table((*COLUMNS, *IN_FORCE), rows)
     if published is not None:
-        print_line(f"in force: {_state(published)}")
+        print_line(f"in force: {state_in_words(published)}")
     elif snapshot_path is None and is_hidden():
         print_note("what is in force in the kernel, if anything, only root sees")
 
@@ -77,21 +78,6 @@ def _in_force() -> InForce | None:
     except OompolicyError as error:
         print_error(error)
         return None
-
-
-def _state(published: InForce) -> str:
-    if published.age_ms is None:
-        return "nothing yet: programs are attached, and nothing was published; the kernel decides alone"
-    look = f"policy {published.policy or 'unknown'}, last look {published.age_ms / 1000:.1f} s ago"
-    ttl = f"{published.ttl_ms / 1000:g} s"
-    if published.form is Form.COMPILED:
-        return f"{look}; it is compiled and reads no values: it does not expire"
-    if published.is_compiled:
-        left = f"values count for {ttl} without another" if published.is_fresh else "values have expired and are absent"
-        return f"{look}; it is compiled; {left}"
-    if published.is_fresh:
-        return f"{look}; counts for {ttl} without another"
-    return f"expired: {look}, which counted for {ttl}; the kernel decides alone"
 
 
 def _words(published: InForce, memcg: MemCgroup, snapshot: Snapshot) -> str:

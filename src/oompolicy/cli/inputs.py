@@ -68,19 +68,27 @@ def policy_options(default: str | None = "kernel_default") -> Callable[[Function
 
 def snapshot_options(function: Function) -> Function:
     """--snapshot and --config."""
-    function = click.option(
-        "--config",
-        "config_path",
-        type=click.Path(path_type=Path),
-        help="Take values from its [[assign]] table and its scorers.",
-    )(function)
-    return click.option(
-        "--snapshot", "snapshot_path", type=click.Path(path_type=Path), help="A recording, instead of this machine now."
-    )(function)
+    return snapshot_option(values_option(function))
+
+
+values_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Take values from its [[assign]] table and its scorers.",
+)
+snapshot_option = click.option(
+    "--snapshot", "snapshot_path", type=click.Path(path_type=Path), help="A recording, instead of this machine now."
+)
 
 
 scope_option = click.option(
     "--scope", metavar="CGROUP", help="The memcg that runs out, as a path from the root; default: the whole machine."
+)
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, readable=False),  # what cannot be read is no wrong usage
+    help="Where the daemon keeps its record; default: the configuration's.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
@@ -90,7 +98,7 @@ def taken_snapshot(snapshot_path: Path | None, config_path: Path | None) -> Snap
 
     This very process is left out: it is gone when the answer is read. Unit files are this machine's alone.
     """
-    snapshot = read_recording(snapshot_path) if snapshot_path is not None else _without(live_snapshot(), os.getpid())
+    snapshot = read_recording(snapshot_path) if snapshot_path is not None else without(live_snapshot(), os.getpid())
     for sentence in snapshot.missing:
         print_note(sentence)
     config = load_config(config_path)
@@ -102,7 +110,8 @@ def taken_snapshot(snapshot_path: Path | None, config_path: Path | None) -> Snap
     return _scored(assigned(snapshot, config.assign), tuple(load_scorer(name) for name in config.scorers))
 
 
-def _without(snapshot: Snapshot, pid: int) -> Snapshot:
+def without(snapshot: Snapshot, pid: int) -> Snapshot:
+    """The snapshot as if that process were not there."""
     tasks = tuple(task for task in snapshot.kernel.tasks if task.process_id != pid)
     return replace(snapshot, kernel=replace(snapshot.kernel, tasks=tasks))
 

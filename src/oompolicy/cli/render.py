@@ -9,12 +9,17 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from oompolicy.errors import CompileError, OompolicyError, PolicyError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from types import TracebackType
+
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +41,69 @@ def console(stderr: bool = False) -> Console:
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """A table for people, without lines around it; control characters in names are shown, not obeyed."""
+    console().print(_table(columns, rows, title))
+
+
+class LiveView:
+    """The terminal, whole, as long as it is entered; the last that was shown is left on it."""
+
+    def __init__(self) -> None:
+        from rich.live import Live
+
+        self._console = console()
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._shown: RenderableType | None = None
+
+    def room_for_rows(self, others: int) -> int:
+        """How many rows of a table fit beside so many other lines, and its head."""
+        return max(self._console.size.height - others - 1, 1)
+
+    def show(
+        self, head: Sequence[str], columns: Sequence[Column], rows: Iterable[Sequence[object]], foot: Sequence[str]
+    ) -> None:
+        """Lines, a table, lines, instead of what was there before; each is one line, cut where it is longer."""
+        from rich.console import Group
+
+        above, below = (map(_one_line, lines) for lines in (head, foot))
+        self._shown = Group(*above, _table(columns, rows, is_cut=True), *below)
+        self._live.update(self._shown, refresh=True)
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._live.stop()
+        if self._shown is not None and (kind is None or issubclass(kind, KeyboardInterrupt)):
+            self._console.print(self._shown)
+
+
+def _table(
+    columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str | None = None, is_cut: bool = False
+) -> Table:
+    """is_cut: no row takes more than a line, and where there is no room words are cut, not numbers."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
-            column.heading,
+            _one_line(column.heading) if is_cut else column.heading,
             justify="right" if column.is_number else "left",
-            no_wrap=not column.is_wide,
+            no_wrap=column.is_number if is_cut else not column.is_wide,
             overflow="fold" if column.is_wide else "ellipsis",
             ratio=1 if column.is_wide else None,
         )
     for row in rows:
-        table.add_row(*(Text(visible("" if cell is None else str(cell))) for cell in row))
-    console().print(table)
+        texts = ("" if cell is None else str(cell) for cell in row)
+        table.add_row(*(_one_line(text) if is_cut else Text(visible(text)) for text in texts))
+    return table
+
+
+def _one_line(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(visible(text), no_wrap=True, overflow="ellipsis")
 
 
 def print_json(line: object) -> None:
@@ -106,6 +159,11 @@ def mib(pages: int | None, page_size_bytes: int) -> str:
         return ""
     size = pages * page_size_bytes / (1 << 20)
     return f"{size:,.0f}" if abs(size) >= 10 or size == int(size) else f"{size:.1f}"
+
+
+def time_text(time_ms: int) -> str:
+    """A moment (Unix time) for people, by this machine's time zone."""
+    return datetime.fromtimestamp(time_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def points_text(points: int) -> str:

@@ -19,6 +19,7 @@ from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.pending import Pending
 from oompolicy.backends.oom_score_adj.journal import boot_id
 from oompolicy.compiler.checked import checked
+from oompolicy.daemon.kept_history import KeptHistory, victim_of
 from oompolicy.daemon.settings import Settings
 from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
@@ -40,10 +41,13 @@ _NO_OPINION: Final = "kernel_default"  # need not be asked: half the time of a c
 class Acting:
     """What a RuleWatch hands its orders to, and what it asks to undo in time what was set for a time."""
 
-    def __init__(self, actions: Actions, values: ValueOrder, take_snapshot: TakeSnapshot) -> None:
+    def __init__(
+        self, actions: Actions, values: ValueOrder, take_snapshot: TakeSnapshot, history: KeptHistory | None = None
+    ) -> None:
         self._actions = actions
         self._values = values
         self._take_snapshot = take_snapshot
+        self._history = history
 
     def __call__(self, order: Order, now_ms: int) -> Pending:
         """Begin it, on the machine as it is now. Raises OompolicyError where the machine cannot be looked at."""
@@ -55,13 +59,14 @@ class Acting:
         self._actions.terms = _terms(settings, policy)
 
     def ended(self, outcome: Outcome) -> None:
-        """Scorers are told of whom it has killed."""
+        """It is written down, and scorers are told of whom it has killed."""
+        if self._history is not None:
+            self._history.ended(outcome)
         at_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         rule, scope = outcome.order.rule, outcome.order.scope
-        for name in outcome.victims:
-            comm, _, pid = name.rpartition(" (")  # "comm (pid)", see Outcome
+        for pid, comm in map(victim_of, outcome.victims):
             cgroup = None if scope == "/" else scope
-            self._values.kills.append(PastKill(at_ms, int(pid[:-1]), comm, cgroup, f"rule {rule.name}"))
+            self._values.kills.append(PastKill(at_ms, pid, comm, cgroup, f"rule {rule.name}", scope, outcome.order.why))
 
     def next_due_ms(self) -> int | None:
         """When something is to be undone."""
@@ -76,9 +81,17 @@ class Acting:
         for line in self._actions.put_back():
             log(line)
         self._actions.close()
+        if self._history is not None:
+            self._history.close()
 
 
-def acting_for(settings: Settings, policy: Policy, values: ValueOrder, take_snapshot: TakeSnapshot) -> Acting:
+def acting_for(
+    settings: Settings,
+    policy: Policy,
+    values: ValueOrder,
+    take_snapshot: TakeSnapshot,
+    history: KeptHistory | None = None,
+) -> Acting:
     """Ready for orders. Raises OompolicyError: a rule's policy that does not load, a journal that cannot be read."""
     terms = _terms(settings, policy)
     hierarchy = find_memory_hierarchy(Path("/proc"), Path("/sys"))
@@ -94,7 +107,7 @@ def acting_for(settings: Settings, policy: Policy, values: ValueOrder, take_snap
     )
     _say(actions.start())
     take_snapshot()  # what the first look takes of memory, the one before a kill finds again: now there is some
-    return Acting(actions, values, take_snapshot)
+    return Acting(actions, values, take_snapshot, history)
 
 
 def _terms(settings: Settings, policy: Policy) -> Terms:

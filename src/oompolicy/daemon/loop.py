@@ -19,6 +19,7 @@ from oompolicy.daemon.signals import LOOK_NOW, RELOAD, STOP, Signals
 from oompolicy.daemon.upkeep import Orders, Upkeep
 from oompolicy.errors import BackendError, OompolicyError
 from oompolicy.rules.judge import Armed
+from oompolicy.scoring.scene import PastKill
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
 from oompolicy.values.order import ValueOrder
@@ -85,6 +86,11 @@ class Daemon:
     def serve(self, console: Console) -> None:
         """Have requests answered while it runs."""
         self._console = console
+
+    def write_down(self, kills: Callable[[Iterable[PastKill]], None]) -> None:
+        """Have it told whom the kernel has killed."""
+        if self._upkeep is not None:
+            self._upkeep.write_down = kills
 
     def look_now(self) -> None:
         """Look at once. Raises OompolicyError where nothing is kept in force, or could not be."""

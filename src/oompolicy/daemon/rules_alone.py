@@ -21,7 +21,7 @@ class RulesAlone:
     name = "kill"
     bell = None
 
-    def __init__(self, kills: Callable[[], Sequence[tuple[PastKill, str | None]]] = tuple) -> None:
+    def __init__(self, kills: Callable[[], Sequence[PastKill]] = tuple) -> None:
         self._kills = kills
 
     def start(self, snapshot: Snapshot) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class RulesAlone:
     def take_kills(self, snapshot: Snapshot) -> tuple[PastKill, ...]:
         """What the kernel's log says, for scorers; where it cannot be read any more, nothing."""
         try:
-            return tuple(kill for kill, _ in self._kills())
+            return tuple(self._kills())
         except OSError:
             return ()
 

@@ -24,6 +24,7 @@ from oompolicy.daemon.child_reload import ChildReload
 from oompolicy.daemon.config_watch import ConfigWatch
 from oompolicy.daemon.console import Console
 from oompolicy.daemon.judging import Judging, files_of
+from oompolicy.daemon.kept_history import KeptHistory
 from oompolicy.daemon.loop import Daemon, now_ms
 from oompolicy.daemon.orders_said import said_only
 from oompolicy.daemon.rule_watch import Clocks, RuleWatch
@@ -40,6 +41,7 @@ from oompolicy.scorer_file import load_scorer
 from oompolicy.scoring.scene import PastKill
 from oompolicy.scoring.scorer import scorers_of
 from oompolicy.service import own_memory
+from oompolicy.service.history import History
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
 from oompolicy.service.one_daemon import OneDaemon
@@ -180,7 +182,8 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     judging = Judging(orders.rules, orders.budget)
     sensors = _sensors(orders.rules)
     is_said_only = os.geteuid() != 0 or settings.backend == "dry_run"
-    acting = None if is_said_only else acting_for(settings, orders.policy, values, take_snapshot)
+    history = None if is_said_only else KeptHistory(History(settings.state_dir, log))
+    acting = None if is_said_only else acting_for(settings, orders.policy, values, take_snapshot, history)
     rules = RuleWatch(sensors, judging, acting or said_only, Clocks(now_ms, time.thread_time_ns), acting)
     changes = _changes(settings)
 
@@ -204,6 +207,8 @@ def _daemon(settings: Settings, backend: Backend | None, take_snapshot: TakeSnap
     daemon = Daemon(backend, take_snapshot, orders, reload, rules, _sensors, values)
     if not is_said_only:
         daemon.serve(Console(settings.state_dir, values, take_snapshot))
+    if history is not None:
+        daemon.write_down(history.seen)
     return daemon
 
 
@@ -267,7 +272,7 @@ def backend_for(settings: Settings, say: Callable[[str], None], once: bool) -> H
     return OomScoreAdj(ProcWriter(), journal, settings.drift, settings.scope, _kernel_kills())
 
 
-def _kernel_kills() -> Callable[[], Sequence[tuple[PastKill, str | None]]]:
+def _kernel_kills() -> Callable[[], Sequence[PastKill]]:
     """What tells whom the kernel has killed, where no hook does."""
     try:
         return KernelKills().take

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,6 +23,7 @@ from oompolicy.policy.decision import CallLimit
 from oompolicy.policy_limit import look_limit
 from oompolicy.rules.judge import Armed
 from oompolicy.rules.rule import Budget
+from oompolicy.scoring.scene import PastKill
 from oompolicy.scoring.scorer import Scorer
 from oompolicy.service.log import log
 from oompolicy.values.order import Told, ValueOrder
@@ -74,6 +76,7 @@ class Upkeep:
         self._hurried_ms: int | None = None
         self._looked_ms = 0
         self._took_ms = 0
+        self.write_down: Callable[[Iterable[PastKill]], None] | None = None  # whom the kernel has killed
 
     @property
     def due_ms(self) -> int:
@@ -169,7 +172,10 @@ class Upkeep:
 
     def _seen(self, now_ms: int) -> Looked:
         snapshot = self._take_snapshot()
-        self._values.kills.extend(self._backend.take_kills(snapshot))
+        kills = self._backend.take_kills(snapshot)
+        self._values.kills.extend(kills)
+        if self.write_down is not None:
+            self.write_down(kills)
         valued = self._values.looked(snapshot, now_ms)
         looked = self._backend.look(valued.snapshot, self._orders.policy, look_limit())
         return replace(looked, notes=(*valued.notes, *looked.notes)) if valued.notes else looked

@@ -92,7 +92,7 @@ class Outcome:
     """What became of an order, for the judge and for the log.
 
     killed: how many processes. freed_bytes: what came back until freed_ms. failed: why nothing was done, None where
-    something was.
+    something was. cgroup: the first victim's, or the one that it was done to; None where there is none.
     """
 
     order: Order
@@ -101,3 +101,4 @@ class Outcome:
     at_ms: int = 0
     failed: str | None = None
     victims: tuple[str, ...] = field(default=())  # in words: "comm (pid)"
+    cgroup: str | None = None

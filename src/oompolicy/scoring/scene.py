@@ -18,13 +18,18 @@ from oompolicy.scoring.memory import APART_MS, Sizes
 
 @dataclass(frozen=True, slots=True)
 class PastKill:
-    """Somebody who was killed. at_ms is from boot, as Scene.at_ms; by: "kernel", or "rule NAME"; why: a sentence."""
+    """Somebody who was killed. at_ms is from boot, as Scene.at_ms; by: "kernel", or "rule NAME".
+
+    scope: the cgroup that ran out, "/" for the machine, None where that is not known; why: in a sentence, if anybody
+    tells.
+    """
 
     at_ms: int
     pid: int
     comm: str
     cgroup: str | None
     by: str
+    scope: str | None = None
     why: str = ""
 
 

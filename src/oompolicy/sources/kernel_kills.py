@@ -10,7 +10,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from oompolicy.scoring.scene import PastKill
 from oompolicy.sources.kept_file import number_of
@@ -26,13 +26,6 @@ _SUMMARY: Final = re.compile(
 _KILLED: Final = re.compile(rb"Killed process (\d+) \((.*)\)(?=,| total-vm)")
 
 
-class Killing(NamedTuple):
-    """A kill, and the memcg that had run out: its path, "/" where it was the machine; None where that is not told."""
-
-    kill: PastKill
-    scope: str | None
-
-
 class KernelKills:
     """From now on. Opening raises OSError: there is no counter (before v4.13), or the log may not be read."""
 
@@ -45,7 +38,7 @@ class KernelKills:
             raise
         self._count = self._counted()
 
-    def take(self) -> list[Killing]:
+    def take(self) -> list[PastKill]:
         """Those since the last call, in the log's order; what the log has lost is missing. Raises OSError."""
         count = self._counted()
         if count == self._count:
@@ -62,14 +55,14 @@ class KernelKills:
         return number_of(b"\n" + os.pread(self._vmstat, _VMSTAT_BYTES, 0), b"\noom_kill ")
 
 
-def kills_in(records: list[bytes]) -> list[Killing]:
+def kills_in(records: list[bytes]) -> list[PastKill]:
     """The kills in records of /dev/kmsg ("LEVEL,SEQ,MICROSECONDS,FLAGS;TEXT").
 
     The summary's cgroup is that of the first kill after it (its pid may be of a thread that outlives its leader); a
     group's members follow with lines of their own, of the same scope.
     """
     from_boot_ms = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()) // 1_000_000
-    found: list[Killing] = []
+    found: list[PastKill] = []
     scope, cgroup = None, None
     for record in records:
         head, _, text = record.partition(b";")
@@ -80,7 +73,7 @@ def kills_in(records: list[bytes]) -> list[Killing]:
             cgroup = _text(summary["cgroup"])
         elif killed := _KILLED.search(line):
             at_ms = int(head.split(b",")[2]) // 1000 + from_boot_ms
-            found.append(Killing(PastKill(at_ms, int(killed[1]), _text(killed[2]), cgroup, "kernel"), scope))
+            found.append(PastKill(at_ms, int(killed[1]), _text(killed[2]), cgroup, "kernel", scope))
             cgroup = None
     return found
 

@@ -11,6 +11,7 @@ from oompolicy.backends.hook.answers import answers
 from oompolicy.backends.hook.in_force import InForce, is_hidden, read_in_force
 from oompolicy.backends.hook.values import value_entries
 from oompolicy.cli import get
+from oompolicy.cli.in_force import state_in_words
 from oompolicy.policies.memcg_priority import PAGES_PER_STEP
 from oompolicy.policy import DEFER, KILL, OomControl, Policy, Task, Verdict, policy
 from oompolicy.policy.verdict import Band
@@ -105,7 +106,7 @@ def test_other_answers_in_other_scopes_are_counted() -> None:
 def test_it_counts_until_its_time_to_live_is_over(age_ms: int | None, is_fresh: bool, state: str) -> None:
     found = published(load_policy("memcg_priority", ()), age_ms=age_ms)
     assert found.is_fresh is is_fresh
-    assert get._state(found).startswith(state)
+    assert state_in_words(found).startswith(state)
     words = get._words(found, SHOP.memcg("/shop/batch"), SHOP)
     assert words.startswith("score -687,194,767,360 + badness" if is_fresh else "the kernel's badness")
 
@@ -163,6 +164,6 @@ def test_of_a_compiled_policy_the_values_are_shown_that_it_reads() -> None:
 
 def test_values_of_a_compiled_policy_expire_and_itself_does_not() -> None:
     late = compiled(Form.COMPILED_WITH_VALUES, 30_001)
-    assert get._state(late).endswith("it is compiled; values have expired and are absent")
+    assert state_in_words(late).endswith("it is compiled; values have expired and are absent")
     assert get._words(late, SHOP.memcg("/shop/db"), SHOP) == "no value: expired"
-    assert get._state(compiled(Form.COMPILED, 30_001)).endswith("it does not expire")
+    assert state_in_words(compiled(Form.COMPILED, 30_001)).endswith("it does not expire")

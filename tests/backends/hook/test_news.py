@@ -47,6 +47,8 @@ def test_each_is_told_once() -> None:
     assert chosen(found) == ["at10", "at20"]
     assert all(line.endswith("policy mine (00000001)") for line in found.lines)
     assert [(kill.pid, kill.by) for kill in found.kills] == [(10, "kernel"), (20, "kernel")]
+    assert [kill.why for kill in found.kills] == list(found.lines)
+    assert {kill.scope for kill in found.kills} == {"/"}
     assert news(held, HERE) == ((), ())
 
 

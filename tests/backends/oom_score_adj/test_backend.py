@@ -392,13 +392,13 @@ def test_a_dry_run_does_not_go_on_for_ever() -> None:
 
 
 def test_a_kill_of_the_kernels_is_told_with_what_the_policy_wanted(tmp_path: Path) -> None:
-    told: list[tuple[PastKill, str | None]] = []
+    told: list[PastKill] = []
     paper = world()
     backend = OomScoreAdj(paper, Journal(tmp_path, "boot"), "correct", kills=lambda: told)
     backend.start(paper.world)
     turn(backend, paper)
     for pid, comm, scope in ((KILL_PID, "kill", "/"), (SPARE_PID, "spare", "/"), (999, "new", "/"), (7, "x", None)):
-        told[:] = [(PastKill(1, pid, comm, "/mine", "kernel"), scope)]
+        told[:] = [PastKill(1, pid, comm, "/mine", "kernel", scope)]
         (kill,) = backend.take_kills(paper.world)
         assert kill.why in turn(backend, paper).notes
         told.clear()
@@ -417,7 +417,7 @@ def test_a_kill_of_the_kernels_is_told_with_what_the_policy_wanted(tmp_path: Pat
 
 
 def test_a_log_that_cannot_be_read_is_said_and_nothing_else_fails(tmp_path: Path) -> None:
-    def refused() -> list[tuple[PastKill, str | None]]:
+    def refused() -> list[PastKill]:
         raise PermissionError(1, "Operation not permitted")
 
     paper = world()

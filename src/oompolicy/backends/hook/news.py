@@ -6,6 +6,7 @@ Belongs here: reading on where the last reader left, up to a moment. Must not kn
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from oompolicy.backends.hook.abi import FAULT_KEY, FAULT_VALUE, NAME_KEY, ControlWord
@@ -32,20 +33,23 @@ def news(held: Attachment, snapshot: Snapshot, until_ns: int | None = None) -> N
     kills: list[PastKill] = []
     if told:
         known = known_in(held, snapshot)
-        kills = [kill for event in told if (kill := _kill(event, known)) is not None]
-        lines += [in_words(event, known) for event in told]
+        for event in told:
+            words = in_words(event, known)
+            lines.append(words)
+            kills += _kill(event, known, words)
         held.control[ControlWord.READ_SEQ] = told[-1].ended_seq + 1
     elif found.dropped:
         held.control[ControlWord.READ_SEQ] += found.dropped
     return News(tuple(lines), tuple(kills))
 
 
-def _kill(event: Event, known: Known) -> PastKill | None:
+def _kill(event: Event, known: Known, words: str) -> Iterator[PastKill]:
+    """Whom it has killed, if that is known."""
     one = event.chosen
-    if one is None:
-        return None
-    from_boot_ns = event.time_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
-    return PastKill(from_boot_ns // 1_000_000, one.pid, one.comm, known.paths.get(one.memcg), "kernel")
+    if one is not None:
+        from_boot_ns = event.time_ns + time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+        cgroup, scope = known.paths.get(one.memcg), "/" if event.scope == 0 else known.paths.get(event.scope)
+        yield PastKill(from_boot_ns // 1_000_000, one.pid, one.comm, cgroup, "kernel", scope, words)
 
 
 def forget(held: Attachment, until_ns: int) -> None:

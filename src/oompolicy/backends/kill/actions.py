@@ -158,10 +158,10 @@ class Actions:
         reason = why_not(order, cgroup, snapshot, self._shield)
         if reason is not None:
             self._say(f"{why(order)}: cgroup {cgroup.path}: left alone: {reason}")
-            return Done(Outcome(order, at_ms=now_ms, failed=f"cgroup {cgroup.path}: {reason}"))
+            return Done(Outcome(order, at_ms=now_ms, failed=f"cgroup {cgroup.path}: {reason}", cgroup=cgroup.path))
         if order.rule.is_dry_run:
             self._say(f"{why(order)}: dry run: would {in_words(order, cgroup.path)}")
-            return Done(Outcome(order, at_ms=now_ms))
+            return Done(Outcome(order, at_ms=now_ms, cgroup=cgroup.path))
         return begin_other(self._ways, order, cgroup.path, now_ms)
 
     def _preferences(self, order: Order, snapshot: Snapshot) -> Preferences:
@@ -195,7 +195,7 @@ class Actions:
             names = ", ".join(target.in_words for target in others[:_SAID_MAX])
             more = f" and {len(others) - _SAID_MAX} more" if len(others) > _SAID_MAX else ""
             self._say(f"{why(order)}: dry run: if no memory came back: {names}{more}")
-        return Done(Outcome(order, at_ms=now_ms, victims=(first.name,)))
+        return Done(Outcome(order, at_ms=now_ms, victims=(first.name,), cgroup=first.cgroup))
 
     def _tell(self, outcome: Outcome) -> None:
         """Start the rule's notification; how it ends is nobody's concern."""

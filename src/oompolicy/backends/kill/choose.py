@@ -50,6 +50,12 @@ class Target:
         return f"{self.victim.comm} ({self.victim.process_id})"
 
     @property
+    def cgroup(self) -> str | None:
+        """The path of the cgroup that goes, or of the victim's; None where it is in none."""
+        home = self.group or self.victim.memcg
+        return None if home is None else home.path
+
+    @property
     def in_words(self) -> str:
         """All that goes, in words."""
         if self.group is not None:

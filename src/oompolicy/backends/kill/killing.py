@@ -174,9 +174,8 @@ class Killing:
         freed_bytes, names = self._felling.freed_bytes(), self._felling.names
         victims = (*self._outcome.victims, *names)
         total_bytes = self._outcome.freed_bytes + freed_bytes
-        self._outcome = replace(
-            self._outcome, killed=len(victims), freed_bytes=total_bytes, failed=None, victims=victims
-        )
+        cgroup = self._outcome.cgroup if self._outcome.victims or self._target is None else self._target.cgroup
+        self._outcome = Outcome(self._order, len(victims), total_bytes, victims=victims, cgroup=cgroup)
         if freed_bytes > 0 or not self._left:
             if freed_bytes == 0:
                 self._outcome = replace(self._outcome, failed="no memory came back, and nobody else can be killed")
@@ -205,7 +204,8 @@ class Killing:
             self._left.clear()
         if not self._outcome.victims:
             assert self._target is not None
-            self._outcome = replace(self._outcome, failed=f"{self._target.name}: {end.value}")
+            failed = f"{self._target.name}: {end.value}"
+            self._outcome = replace(self._outcome, failed=failed, cgroup=self._target.cgroup)
 
     def _say_what(self, what: str) -> None:
         assert self._target is not None

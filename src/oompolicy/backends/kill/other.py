@@ -80,7 +80,7 @@ def in_words(order: Order, cgroup: str) -> str:
 
 def _failed(ways: Ways, order: Order, cgroup: str, what: str, now_ms: int) -> Pending:
     ways.say(f"{why(order)}: cgroup {cgroup}: {what}")
-    return Done(Outcome(order, at_ms=now_ms, failed=f"cgroup {cgroup}: {what}"))
+    return Done(Outcome(order, at_ms=now_ms, failed=f"cgroup {cgroup}: {what}", cgroup=cgroup))
 
 
 def _set(ways: Ways, order: Order, cgroup: str, file: str, text: str, now_ms: int) -> Pending:
@@ -95,7 +95,7 @@ def _set(ways: Ways, order: Order, cgroup: str, file: str, text: str, now_ms: in
     except BackendError as error:
         return _failed(ways, order, cgroup, str(error), now_ms)
     ways.say(f"{why(order)}: cgroup {cgroup}: {file} set to {text}")
-    return Done(Outcome(order, at_ms=now_ms))
+    return Done(Outcome(order, at_ms=now_ms, cgroup=cgroup))
 
 
 def _refused(file: str, error: OSError) -> str:
@@ -114,13 +114,13 @@ def _thaw(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:
     if ways.changes is not None and ways.changes.is_set(cgroup, "cgroup.freeze"):
         for line in ways.changes.undo(cgroup, "cgroup.freeze"):
             ways.say(f"{why(order)}: {line}")
-        return Done(Outcome(order, at_ms=now_ms))
+        return Done(Outcome(order, at_ms=now_ms, cgroup=cgroup))
     try:
         write_small(ways.ground.cgroup(cgroup) / "cgroup.freeze", "0")
     except OSError as error:
         return _failed(ways, order, cgroup, _refused("cgroup.freeze", error), now_ms)
     ways.say(f"{why(order)}: cgroup {cgroup}: thawed")
-    return Done(Outcome(order, at_ms=now_ms))
+    return Done(Outcome(order, at_ms=now_ms, cgroup=cgroup))
 
 
 def _high(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:
@@ -178,7 +178,7 @@ class _Reclaiming:
         else:
             self._ways.say(f"{why(self._order)}: cgroup {self._cgroup}: {failed}")
         failed = None if failed is None else f"cgroup {self._cgroup}: {failed}"
-        return Outcome(self._order, freed_bytes=freed, at_ms=now_ms, failed=failed)
+        return Outcome(self._order, freed_bytes=freed, at_ms=now_ms, failed=failed, cgroup=self._cgroup)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -193,8 +193,9 @@ def _reclaim(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:
 class _Restarting:
     """systemctl restart, by the helper (see Pending)."""
 
-    def __init__(self, ways: Ways, order: Order, unit: Unit, ticket: int, now_ms: int) -> None:
+    def __init__(self, ways: Ways, order: Order, cgroup: str, unit: Unit, ticket: int, now_ms: int) -> None:
         self._ways = ways
+        self._cgroup = cgroup
         self._order = order
         self._unit = unit
         self._ticket = ticket
@@ -214,7 +215,7 @@ class _Restarting:
             return None
         failed = None if ended == "done" else f"unit {self._unit.name}: restart {ended or 'has not answered in time'}"
         self._ways.say(f"{why(self._order)}: {failed or f'unit {self._unit.name}: restarted'}")
-        return Outcome(self._order, at_ms=now_ms, failed=failed)
+        return Outcome(self._order, at_ms=now_ms, failed=failed, cgroup=self._cgroup)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -228,7 +229,7 @@ def _restart(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:
     ticket = None if ways.runner is None else ways.runner.start(unit.command("restart"), {}, RESTART_WITHIN_MS)
     if ticket is None:
         return _failed(ways, order, cgroup, "restart is left out: the helper that runs commands has gone", now_ms)
-    return _Restarting(ways, order, unit, ticket, now_ms)
+    return _Restarting(ways, order, cgroup, unit, ticket, now_ms)
 
 
 def _nothing(ways: Ways, order: Order, cgroup: str, now_ms: int) -> Pending:

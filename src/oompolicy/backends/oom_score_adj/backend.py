@@ -123,7 +123,7 @@ class OomScoreAdj:
         except OSError as error:
             self._untold = (f"whom the kernel has killed cannot be read: {error.strerror}",)
             return ()
-        told = [replace(kill, why=in_words(kill, scope, self.plan, self._policy)) for kill, scope in found]
+        told = [replace(kill, why=in_words(kill, self.plan, self._policy)) for kill in found]
         self._untold = tuple(kill.why for kill in told)
         return tuple(told)
 

@@ -12,17 +12,17 @@ from oompolicy.backends.oom_score_adj.plan import Plan
 from oompolicy.backends.oom_score_adj.ranking import Scope
 from oompolicy.scoring.scene import PastKill
 
-# Kills since the last call, each with the memcg that had run out: "/" for the machine, None where that is not known.
-TakeKills: TypeAlias = Callable[[], Sequence[tuple[PastKill, str | None]]]
+# Kills since the last call.
+TakeKills: TypeAlias = Callable[[], Sequence[PastKill]]
 
 
-def in_words(kill: PastKill, scope: str | None, plan: Plan | None, policy: str) -> str:
+def in_words(kill: PastKill, plan: Plan | None, policy: str) -> str:
     """The sentence for the log."""
-    where = {None: "out of memory", "/": "OOM of the machine"}.get(scope, f"OOM of {scope}")
+    where = {None: "out of memory", "/": "OOM of the machine"}.get(kill.scope, f"OOM of {kill.scope}")
     line = f"{where}: the kernel killed {kill.comm} ({kill.pid})"
     if kill.cgroup is not None:
         line += f" in {kill.cgroup}"
-    ranked = None if plan is None or scope is None else _scope_of(plan, scope)
+    ranked = None if plan is None or kill.scope is None else _scope_of(plan, kill.scope)
     return line if plan is None or ranked is None else f"{line}: {_place(kill, plan, ranked, policy)}"
 
 
