@@ -43,7 +43,7 @@ until_said() {{ # for at most 30 s
 insmod /lab/trouble.ko
 for what in nothing {" ".join(TROUBLE)}; do
     echo $what > /sys/module/trouble/parameters/make
-    case $what in stall) sleep 14;; hung) until_said "blocked for more";; *) sleep 0.5;; esac
+    case $what in stall) sleep 18;; hung) until_said "blocked for more";; *) sleep 0.5;; esac
     echo "{MARK}$what"
     dmesg -c
 done

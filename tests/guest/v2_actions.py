@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,9 +78,9 @@ def is_frozen(tree: Tree, leaf: str) -> bool:
 
 @contextlib.contextmanager
 def at_once(seen: dict[str, int | None], name: str) -> Iterator[None]:
-    """How many SIGKILLs a daemon makes meanwhile before its first call that signals one process; None: cannot be told.
+    """How many get SIGKILL from a daemon before its first call that signals one process; None: cannot be told.
 
-    By cgroup.kill all get theirs in one write; who has not ended 20 ms later is signalled once more.
+    By cgroup.kill all get theirs in one write; while somebody has not ended it is written again.
     """
     switches = [TRACING / "events" / event / "enable" for event in EVENTS]
     seen[name] = None
@@ -94,7 +95,8 @@ def at_once(seen: dict[str, int | None], name: str) -> Iterator[None]:
         switch.write_text("0")
     by_it = [line for line in (TRACING / "trace").read_text().splitlines() if line.lstrip().startswith("oompolicy-")]
     first = next((index for index, line in enumerate(by_it) if "sys_pidfd_send_signal" in line), len(by_it))
-    seen[name] = sum("signal_generate: sig=9 " in line for line in by_it[:first])
+    killed = {match[1] for line in by_it[:first] if (match := re.search(r"signal_generate: sig=9 .* pid=(\d+) ", line))}
+    seen[name] = len(killed)
 
 
 def kills(tree: Tree) -> None:

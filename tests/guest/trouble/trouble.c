@@ -46,7 +46,8 @@ static int in_thread(void *unused)
 		list_del(&astray);
 	} else if (!strcmp(what, "stall")) {
 		rcu_read_lock();
-		spin(6);
+		/* RCU's word at 3 s touches the lockup detector, which then needs its 2 to 3 s anew. */
+		spin(10);
 		rcu_read_unlock();
 	} else if (!strcmp(what, "hung")) {
 		/* Not schedule_timeout(): who waits with a time limit is not hung. */
