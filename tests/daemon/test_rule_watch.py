@@ -232,6 +232,31 @@ def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:
     assert len(world.orders) > 3
 
 
+def test_near_a_threshold_costly_looks_are_rare_until_memory_falls() -> None:
+    """Of 500 MiB: whatever the threshold, memory could be there within 100 ms, at every look."""
+
+    class Costly(World):
+        cpu_ns = 0
+
+        def read(self, at_ms: int) -> Readings:
+            self.cpu_ns += 15_000_000
+            return super().read(at_ms)
+
+    small = replace(FINE, mem_total_bytes=500 << 20, mem_available_bytes=400 << 20, mem_free_bytes=400 << 20)
+    world = Costly(small)
+    rule = Rule("low", "mem_available_percent < 25", cooldown_ms=60_000)
+    watch = RuleWatch(world, Judging([armed(rule)]), world.act, Clocks(lambda: world.now_ms, lambda: world.cpu_ns))
+    watch.start(select.poll())
+    world.run(watch, 60_000)
+    assert len(world.looks) <= 41, "a hundredth of the time"
+    assert len(world.glances) <= 601
+    began_ms, before = world.now_ms, len(world.looks)
+    world.run(watch, began_ms + 1800, mem_available_bytes=-(200 << 20) // 1000, mem_free_bytes=-(200 << 20) // 1000)
+    # It is crossed after 1,375 ms.
+    assert [at_ms - began_ms < 1375 + 160 for at_ms, _ in world.orders] == [True]
+    assert len(world.looks) - before <= 1 + 1800 // 150, "a tenth of the time"
+
+
 def test_a_victim_has_its_time_from_the_signal_on_and_not_from_the_look_before() -> None:
     """To choose one takes a look at all processes: seconds, where memory is gone."""
 

@@ -15,6 +15,7 @@ from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
 from oompolicy.rules.judge import Armed, Judgement
 from oompolicy.rules.pace import (
+    ALERT_SHARE,
     CALM_SHARE,
     CLOSE_MS,
     NEAR_MS,
@@ -113,6 +114,8 @@ class RuleWatch:
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
+        # What a look may take of the time forbids another one before: where memory falls, and where it does not.
+        self._rests_ms: tuple[int, int] = (0, 0)
         self._generation = -1
         self._follow_ms: int | None = None
         self._follows_from_ms = 0
@@ -206,11 +209,13 @@ class RuleWatch:
             left = left_ms(*self._level, self._sensing.glance())
         except OompolicyError:
             return False
-        if left <= NEAR_MS:
-            return False
         at_ms, before = self._glanced
+        wait_ms = int(glance_wait_ms(left, before, now_ms - at_ms))
+        is_falling = wait_ms < NEAR_MS or left <= 0  # 0: it may have been crossed
+        if left <= NEAR_MS and now_ms >= self._rests_ms[0 if is_falling else 1]:
+            return False
         self._glanced = now_ms, left
-        look_ms = now_ms + int(glance_wait_ms(left, before, now_ms - at_ms))
+        look_ms = self._rests_ms[0] if left <= NEAR_MS and is_falling else now_ms + wait_ms
         self._look_ms = look_ms if self._full_ms is None else min(look_ms, self._full_ms)
         return True
 
@@ -235,6 +240,10 @@ class RuleWatch:
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
         _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+        if self._level is not None and self._look_ms is not None:
+            # A threshold is near, and looks are costly: amounts alone tell in between whether it comes nearer fast.
+            self._rests_ms = now_ms + round(took_ms * ALERT_SHARE), self._look_ms
+            self._look_ms = min(self._look_ms, now_ms + max(round(watching.level_ms or 0), NEAR_MS))
         if again_ms is not None:
             self._look_ms = self._full_ms = _first(self._look_ms, max(again_ms, now_ms + CLOSE_MS))
 
