@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 
+from kill_entries import KILL
 from oom_logs import FIXTURES, as_log, global_report, memcg_report, report_of
 from oompolicy.cli import oompolicy, past_kills
 from oompolicy.cli.past_kills import LogClock, entry_of, merged
@@ -25,20 +26,7 @@ from conftest import Run
 
 NOW_MS = 1_700_000_000_000
 AWAKE = LogClock(NOW_MS, monotonic_ms=1_000_000, slept_ms=0)
-RECORDED = Entry(
-    time_ms=NOW_MS,
-    by="rule",
-    rule="low",
-    action="kill",
-    scope="/",
-    victims=(Victim(4242, "sort"),),
-    killed=1,
-    cgroup="/batch",
-    why="mem_available_percent 4.0 < 5",
-    freed_bytes=300 << 20,
-    failed=None,
-    dry_run=False,
-)
+RECORDED = KILL._replace(victims=(Victim(4242, "sort"),), freed_bytes=300 << 20)
 OF_HOOK = RECORDED._replace(
     by="kernel",
     rule=None,

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from kill_entries import KILL
 from oompolicy.cli.looks import Looks
 from oompolicy.config import Config
 from oompolicy.errors import GoneError
 from oompolicy.policies.kernel_default import kernel_default
-from oompolicy.service.history import Entry, History, Victim
+from oompolicy.service.history import History, Victim
 
 from conftest import Run
 
@@ -31,20 +32,9 @@ KEYS = [
     "time_ms", "mem_total_bytes", "mem_available_bytes", "swap_total_bytes", "swap_free_bytes", "psi_some_avg10",
     "psi_full_avg10", "in_force", "last_kill", "candidates", "notes",
 ]  # fmt: skip
-KILL = Entry(
-    time_ms=time.time_ns() // 1_000_000 + 86_400_000,  # later than whatever this machine's kernel tells of
-    by="rule",
-    rule="low",
-    action="kill",
-    scope="/",
-    victims=(Victim(42, "sort"),),
-    killed=1,
-    cgroup="/batch",
-    why="mem_available_percent 4.0 < 5",
-    freed_bytes=1 << 20,
-    failed=None,
-    dry_run=False,
-)
+LATE = KILL._replace(
+    time_ms=time.time_ns() // 1_000_000 + 86_400_000
+)  # later than whatever this machine's kernel tells of
 FAULTY = """from oompolicy import OomControl, Task, policy
 
 
@@ -60,7 +50,7 @@ def state(tmp_path: Path) -> Path:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o700)
     kept = History(folder, pytest.fail)
-    kept.append(KILL)
+    kept.append(LATE)
     kept.close()
     return folder
 
@@ -133,12 +123,12 @@ def test_a_scope_that_goes_between_two_looks_is_said(monkeypatch: pytest.MonkeyP
 
 def test_the_history_is_read_anew_when_somebody_was_killed(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.closing(Looks(kernel_default, Config(state_dir=state), None)) as looks:
-        assert looks.take().last_kill == KILL
-        assert KILL.time_ms is not None
-        later = KILL._replace(time_ms=KILL.time_ms + 1, victims=(Victim(43, "cat"),))
+        assert looks.take().last_kill == LATE
+        assert LATE.time_ms is not None
+        later = LATE._replace(time_ms=LATE.time_ms + 1, victims=(Victim(43, "cat"),))
         kept = History(state, pytest.fail)
         kept.append(later)
-        kept.append(later._replace(time_ms=KILL.time_ms + 2, victims=(), killed=0, failed="nobody"))
+        kept.append(later._replace(time_ms=LATE.time_ms + 2, victims=(), killed=0, failed="nobody"))
         kept.close()
         assert looks.take().last_kill == later
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kill_entries import KILL
 from oompolicy.errors import SourceError
 from oompolicy.service.history import (
     VICTIMS_MAX,
@@ -24,20 +25,6 @@ from oompolicy.service.history import (
     read_history,
 )
 
-KILL = Entry(
-    time_ms=1_700_000_000_000,
-    by="rule",
-    rule="low",
-    action="kill",
-    scope="/",
-    victims=(Victim(42, "sort"),),
-    killed=1,
-    cgroup="/batch",
-    why="mem_available_percent 4.0 < 5",
-    freed_bytes=1 << 20,
-    failed=None,
-    dry_run=False,
-)
 KEYS = [
     "time_ms", "by", "rule", "action", "scope", "victims", "killed", "cgroup", "why", "freed_bytes", "failed",
     "dry_run",

@@ -52,6 +52,37 @@ def test_a_name_may_look_like_the_rest_of_the_line() -> None:
     assert abs(kill.at_ms - 5000 - offset_ms) <= 1
 
 
+def test_the_line_may_come_after_the_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = (
+        b"6,1,5000000,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,"
+        b"task_memcg=/a/b,task=x,pid=12,uid=0\n"
+    )
+    killed = b"3,2,5000010,-;Memory cgroup out of memory: Killed process 12 (x) total-vm:1kB, anon-rss:1kB\n"
+    coming: list[list[bytes]] = [[summary], [killed], [b"6,3,5000020,-;eth0: up\n"]]
+
+    class Log:
+        def __init__(self, path: Path) -> None:
+            pass
+
+        def new_records(self) -> list[bytes]:
+            return coming.pop(0)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("oompolicy.sources.kernel_kills.KernelLog", Log)
+    (tmp_path / "vmstat").write_text("nr_free_pages 7\noom_kill 3\n")
+    kills = KernelKills(tmp_path)
+    assert kills.take() == []
+    (tmp_path / "vmstat").write_text("nr_free_pages 7\noom_kill 4\n")
+    assert kills.take() == []
+    (kill,) = kills.take()
+    assert (kill.pid, kill.comm, kill.scope, kill.cgroup) == (12, "x", "/a", "/a/b")
+    assert kills.take() == []
+    assert len(coming) == 1, "nothing is read while nobody is killed"
+    kills.close()
+
+
 @pytest.mark.root
 def test_a_real_oom_is_told_once_and_nothing_before_it() -> None:
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from oompolicy.cli.inputs import json_option, state_dir_option
-from oompolicy.cli.past_kills import Past, kills_of_files, past_kills
+from oompolicy.cli.past_kills import Past, kills_of_files, past_kills, victims_in_words, why_in_words
 from oompolicy.cli.render import Column, mib, print_json, print_line, print_note, print_table, time_text
 from oompolicy.config import load_config
 from oompolicy.config.values import duration_ms
@@ -88,23 +88,6 @@ def _row(past: Past) -> tuple[object, ...]:
     when = past.printed if entry.time_ms is None else time_text(entry.time_ms)
     freed = None if entry.freed_bytes is None else mib(entry.freed_bytes, 1)
     return when, entry.rule or entry.by, victims_in_words(entry), entry.cgroup, freed, why_in_words(entry)
-
-
-def victims_in_words(entry: Entry) -> str:
-    """ "sort (42) and 23 more"; of what was no kill, what was done."""
-    if entry.dry_run and not entry.victims:
-        return f"would {entry.action}"
-    if not entry.victims:
-        return "nobody" if entry.by == "kernel" or entry.action.startswith("kill") else entry.action
-    first = f"{entry.victims[0].comm} ({entry.victims[0].pid})"
-    return f"{first} and {entry.killed - 1} more" if entry.killed > 1 else first
-
-
-def why_in_words(entry: Entry) -> str:
-    """The reason, and what did not become of it."""
-    dry = "dry run, nothing was done: " if entry.dry_run else ""
-    scope = "" if entry.by == "kernel" or entry.scope in (None, "/") else f"{entry.scope}: "
-    return f"{dry}{scope}{entry.why}" + (f": failed: {entry.failed}" if entry.failed else "")
 
 
 def _is_since(entry: Entry, from_ms: int | None) -> bool:

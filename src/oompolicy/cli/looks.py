@@ -18,7 +18,7 @@ from oompolicy.config import Config
 from oompolicy.errors import OompolicyError
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import Decision, decide
-from oompolicy.policy_limit import call_limit
+from oompolicy.policy_limit import call_limit, look_limit
 from oompolicy.rules.readings import MachineReading
 from oompolicy.scorer_file import load_scorer
 from oompolicy.service.history import Entry, last_change
@@ -69,7 +69,7 @@ class Looks:
         seen = without(live_snapshot(), os.getpid())
         snapshot, of_values = self._values.looked(seen, time.monotonic_ns() // 1_000_000)
         oc = snapshot.oom_control(self._scope)
-        decision = decide(oc, self._policy, snapshot.taken_boottime_ns, call_limit())
+        decision = decide(oc, self._policy, snapshot.taken_boottime_ns, look_limit())
         notes = (*snapshot.missing, *self._unit_notes, *of_values, *self._faults(decision))
         return Look(
             time.time_ns() // 1_000_000,

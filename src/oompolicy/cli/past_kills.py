@@ -1,6 +1,7 @@
 """Past kills as one list: what a daemon has written down, and what the kernel's log tells besides.
 
-Belongs here: reports in words, times of a log as times of day, whom both tell of. Must not know: options, tables.
+Belongs here: reports and entries in words, times of a log as times of day, whom both tell of. Must not know: options,
+tables.
 """
 
 from __future__ import annotations
@@ -142,6 +143,23 @@ def entry_of(report: OomReport, time_ms: int | None) -> Entry:
         failed=None if victims else _why_nobody(report),
         dry_run=False,
     )
+
+
+def victims_in_words(entry: Entry) -> str:
+    """ "sort (42) and 23 more"; of what was no kill, what was done."""
+    if entry.dry_run and not entry.victims:
+        return f"would {entry.action}"
+    if not entry.victims:
+        return "nobody" if entry.by == "kernel" or entry.action.startswith("kill") else entry.action
+    first = f"{entry.victims[0].comm} ({entry.victims[0].pid})"
+    return f"{first} and {entry.killed - 1} more" if entry.killed > 1 else first
+
+
+def why_in_words(entry: Entry) -> str:
+    """The reason, and what did not become of it."""
+    dry = "dry run, nothing was done: " if entry.dry_run else ""
+    scope = "" if entry.by == "kernel" or entry.scope in (None, "/") else f"{entry.scope}: "
+    return f"{dry}{scope}{entry.why}" + (f": failed: {entry.failed}" if entry.failed else "")
 
 
 def _of_file(path: str) -> PastKills:

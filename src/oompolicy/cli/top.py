@@ -21,7 +21,6 @@ import click
 
 from oompolicy.backends.hook.in_force import InForce
 from oompolicy.cli import ranked
-from oompolicy.cli.history import victims_in_words, why_in_words
 from oompolicy.cli.in_force import state_in_words
 from oompolicy.cli.inputs import (
     json_option,
@@ -34,6 +33,7 @@ from oompolicy.cli.inputs import (
     values_option,
 )
 from oompolicy.cli.looks import Look, Looks
+from oompolicy.cli.past_kills import victims_in_words, why_in_words
 from oompolicy.cli.render import LiveView, mib, print_json, print_line, print_table, time_text
 from oompolicy.config import load_config
 from oompolicy.rules.readings import Stall

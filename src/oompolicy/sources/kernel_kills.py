@@ -20,7 +20,7 @@ _VMSTAT_BYTES: Final = 1 << 16
 # dump_oom_summary() and __oom_kill_process(), mm/oom_kill.c. The summary is there since commit ef8444ea01d7 "mm, oom:
 # reorganize the oom report in dump_header" (in v5.0); before, the scope is not known here.
 _SUMMARY: Final = re.compile(
-    rb"oom-kill:constraint=(\w+),.*?(?:,oom_memcg=(?P<scope>.*?),task_memcg=|,global_oom,task_memcg=|,task_memcg=)"
+    rb"oom-kill:constraint=\w+,.*?(?:,oom_memcg=(?P<scope>.*?),task_memcg=|,global_oom,task_memcg=)"
     rb"(?P<cgroup>.*),task=.*,pid=\d+,uid=\d+$"
 )
 _KILLED: Final = re.compile(rb"Killed process (\d+) \((.*)\)(?=,| total-vm)")
@@ -37,14 +37,22 @@ class KernelKills:
             self._log.close()
             raise
         self._count = self._counted()
+        self._is_told_late = False
+        self._rest: list[bytes] = []
 
     def take(self) -> list[PastKill]:
-        """Those since the last call, in the log's order; what the log has lost is missing. Raises OSError."""
+        """Those since the last call, in the log's order; what the log has lost is missing. Raises OSError.
+
+        The counter goes up before the line is there (__oom_kill_process()): the log is read once more after it did.
+        """
         count = self._counted()
-        if count == self._count:
+        if count == self._count and not self._is_told_late:
             return []
-        self._count = count
-        return kills_in(self._log.new_records())
+        self._count, self._is_told_late = count, count != self._count
+        records = [*self._rest, *self._log.new_records()]
+        ends = [place for place, record in enumerate(records, start=1) if _KILLED.search(record)]
+        self._rest = records[ends[-1] if ends else 0 :] if self._is_told_late else []
+        return kills_in(records)
 
     def close(self) -> None:
         """Let go."""
