@@ -168,6 +168,15 @@ def test_the_log_s_clock_stands_for_times_of_the_day() -> None:
     assert AWAKE.time_ms(940_000_000) == NOW_MS - 60_000
 
 
+def test_of_a_log_that_was_cut_nobody_is_said_to_have_survived(run_command: Run, tmp_path: Path) -> None:
+    (tmp_path / "cut.log").write_bytes((FIXTURES / "6.12-allocating_task.log").read_bytes()[:1500])
+    done = run_command("history", tmp_path / "cut.log")
+    assert (done.status, "nobody" in done.out) == (0, False)
+    assert "the log does not say who was killed" in done.out
+    entry = json.loads(run_command("history", "--json", tmp_path / "cut.log").out)
+    assert (entry["victims"], entry["failed"]) == ([], None)
+
+
 def test_every_kind_of_report_makes_an_entry() -> None:
     logs = sorted(FIXTURES.glob("*.log"))
     assert logs

@@ -140,7 +140,7 @@ def entry_of(report: OomReport, time_ms: int | None) -> Entry:
         cgroup=report.task_memcg,
         why=f"{_where(report)}: {_choice(report)}",
         freed_bytes=None,
-        failed=None if victims else _why_nobody(report),
+        failed=_why_nobody(report) if _is_known_that_nobody(report) else None,
         dry_run=False,
     )
 
@@ -150,7 +150,9 @@ def victims_in_words(entry: Entry) -> str:
     if entry.dry_run and not entry.victims:
         return f"would {entry.action}"
     if not entry.victims:
-        return "nobody" if entry.by == "kernel" or entry.action.startswith("kill") else entry.action
+        if entry.by == "kernel":
+            return "nobody" if entry.failed else "?"
+        return "nobody" if entry.action.startswith("kill") else entry.action
     first = f"{entry.victims[0].comm} ({entry.victims[0].pid})"
     return f"{first} and {entry.killed - 1} more" if entry.killed > 1 else first
 
@@ -244,7 +246,7 @@ def _choice(report: OomReport) -> str:
     """Of how many, how much it held, and who would have been chosen by badness alone."""
     killed = report.killed
     if killed is None:
-        return "nobody was killed"
+        return "nobody was killed" if _is_known_that_nobody(report) else "the log does not say who was killed"
     if report.kills_allocating_task:
         how = "the one that asked for more (vm.oom_kill_allocating_task)"
     elif report.rows:
@@ -276,7 +278,10 @@ def _held(report: OomReport, killed: Kill) -> str:
     return f"{mib(pages, report.page_size_bytes)} MiB{in_swap}"
 
 
+def _is_known_that_nobody(report: OomReport) -> bool:
+    """Was nobody killed, rather than somebody of whom a log that was cut does not tell?"""
+    return report.killed is None and (report.panic is not None or report.no_killable)
+
+
 def _why_nobody(report: OomReport) -> str:
-    if report.panic is not None:
-        return f"the kernel panicked ({report.panic})"
-    return "the kernel found no killable process" if report.no_killable else "the log does not say who was killed"
+    return "it found no killable process" if report.panic is None else f"it panicked ({report.panic})"
