@@ -38,6 +38,11 @@ class Judging:
         self._read = frozenset((*(scope for scopes in self._scopes.values() for scope in scopes), *besides))
 
     @property
+    def has_rules(self) -> bool:
+        """Is there any?"""
+        return bool(self._rules)
+
+    @property
     def scopes(self) -> frozenset[str]:
         """All that some rule is judged for, or reads."""
         return self._read

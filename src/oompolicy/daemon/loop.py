@@ -22,6 +22,7 @@ from oompolicy.rules.judge import Armed
 from oompolicy.scoring.scene import PastKill
 from oompolicy.service.log import log
 from oompolicy.service.notify import Notify
+from oompolicy.service.own_time import Turns
 from oompolicy.values.order import ValueOrder
 
 # systemd wants a sign of life within its time; half of it leaves room (sd_watchdog_enabled(3)).
@@ -52,6 +53,7 @@ class Daemon:
         self._open_sensing = open_sensing
         self._reload = reload if isinstance(reload, Reload) else at_once(reload)
         self._reloading: Reloading | None = None
+        self._turns = Turns()
         self._notify = Notify()
         self._alive_ms = 0
         self._bell_fd: int | None = None
@@ -87,6 +89,10 @@ class Daemon:
         """Have requests answered while it runs."""
         self._console = console
 
+    def go_first(self, turns: Turns) -> None:
+        """What rules wait for, and they themselves, go before the work of others; everything else does not."""
+        self._turns = turns
+
     def write_down(self, kills: Callable[[Iterable[PastKill]], None]) -> None:
         """Have it told whom the kernel has killed."""
         if self._upkeep is not None:
@@ -120,7 +126,11 @@ class Daemon:
     def _is_told_to_stop(self, signals: Signals) -> bool:
         """One turn: what is due, and then wait until something is, or somebody says something."""
         next_ms = self._do_what_is_due()
+        if self._rules is not None and self._rules.has_rules:
+            self._turns.first()
         for fd, events in self._poll.poll(None if next_ms is None else max(next_ms - now_ms(), 0)):
+            if self._rules is None or not self._rules.owns(fd):
+                self._turns.as_others()
             if fd == signals.fd:
                 if self._obey(signals.take()):
                     return True
@@ -152,8 +162,10 @@ class Daemon:
         if self._rules is not None:
             next_ms = self._rules.due_ms
             if next_ms is not None and next_ms <= now:
+                self._turns.first()
                 self._rules.turn(now)
                 next_ms = self._rules.due_ms
+        self._turns.as_others()
         if self._upkeep is not None:
             if self._upkeep.due_ms <= now:
                 self._upkeep.look(now_ms())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from oompolicy.daemon.upkeep import a_bug
 from oompolicy.errors import OompolicyError
+from oompolicy.rules.ebb import Ebb, noticed
 from oompolicy.rules.judge import Armed, Judgement
 from oompolicy.rules.pace import (
     ALERT_SHARE,
@@ -20,6 +22,7 @@ from oompolicy.rules.pace import (
     CLOSE_MS,
     NEAR_MS,
     RESTS_AT_MOST_MS,
+    SUSTAINED_EVERY_MS,
     Amounts,
     Pace,
     Seen,
@@ -57,6 +60,8 @@ class Sensing(Protocol):
 class Judges(Protocol):
     """Rules with what they remember (judging.py)."""
 
+    @property
+    def has_rules(self) -> bool: ...  # noqa: D102
     @property
     def scopes(self) -> frozenset[str]: ...  # noqa: D102
     def set_paths(self, paths: Iterable[str]) -> None: ...  # noqa: D102
@@ -114,8 +119,8 @@ class RuleWatch:
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
         self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
-        # What a look may take of the time forbids another one before: where memory falls, and where it does not.
-        self._rests_ms: tuple[int, int] = (0, 0)
+        self._ebb = Ebb()
+        self._rests_until_ms = 0  # what a look may take of the time forbids another one before
         self._generation = -1
         self._follow_ms: int | None = None
         self._follows_from_ms = 0
@@ -139,6 +144,15 @@ class RuleWatch:
         self._level = None
         self._look_ms = self._full_ms = now_ms
         self.start(self._poll)
+
+    @property
+    def has_rules(self) -> bool:
+        """Is there anything to be judged?"""
+        return self._judges.has_rules
+
+    def owns(self, fd: int) -> bool:
+        """Is it a descriptor of a sensor's, or of an order's under way?"""
+        return self._sensing.owns(fd) or fd in self._waited_for
 
     @property
     def due_ms(self) -> int | None:
@@ -206,18 +220,23 @@ class RuleWatch:
         if self._level is None or (self._full_ms is not None and self._full_ms <= now_ms):
             return False
         try:
-            left = left_ms(*self._level, self._sensing.glance())
+            amounts = self._sensing.glance()
         except OompolicyError:
             return False
-        at_ms, before = self._glanced
-        wait_ms = int(glance_wait_ms(left, before, now_ms - at_ms))
-        is_falling = wait_ms < NEAR_MS or left <= 0  # 0: it may have been crossed
-        if left <= NEAR_MS and now_ms >= self._rests_ms[0 if is_falling else 1]:
+        left = left_ms(*self._level, amounts)
+        self._ebb = noticed(self._ebb, amounts[1], now_ms)
+        if now_ms >= self._rests_until_ms and (left <= 0 or (self._ebb.is_fast and self._has_not_looked(now_ms))):
             return False
+        at_ms, before = self._glanced
         self._glanced = now_ms, left
-        look_ms = self._rests_ms[0] if left <= NEAR_MS and is_falling else now_ms + wait_ms
+        look_ms = now_ms + int(glance_wait_ms(left, before, now_ms - at_ms))
+        if left <= 0:
+            look_ms = self._rests_until_ms
         self._look_ms = look_ms if self._full_ms is None else min(look_ms, self._full_ms)
         return True
+
+    def _has_not_looked(self, now_ms: int) -> bool:
+        return self._looked_ms is None or now_ms >= self._looked_ms + SUSTAINED_EVERY_MS
 
     def _look(self, now_ms: int) -> None:
         self._looked_ms, started_ns = now_ms, self._cpu_ns()
@@ -236,13 +255,14 @@ class RuleWatch:
         self._aim(watching.level_ms, readings, now_ms)
         took_ms = (self._cpu_ns() - started_ns - acted_ns) / 1e6
         others = [each for each in (judgement.look_at_ms, _after(now_ms, watching.other_ms)) if each is not None]
-        seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms)
+        self._ebb = noticed(self._ebb, readings.machine.mem_available_bytes, now_ms)
+        seen = Seen(watching.level_ms, min(others, default=None), self._sensing.is_blind, took_ms, self._ebb.is_fast)
         self._pace, self._look_ms = looked(self._pace, seen, now_ms)
         # In an alert, or where nobody tells, all is looked at; else amounts may speak for themselves.
-        _, self._full_ms = looked(self._pace, Seen(None, seen.due_ms, seen.is_blind, took_ms), now_ms)
+        _, self._full_ms = looked(self._pace, replace(seen, earliest_ms=None), now_ms)
+        self._rests_until_ms = now_ms + round(took_ms * ALERT_SHARE)
         if self._level is not None and self._look_ms is not None:
-            # A threshold is near, and looks are costly: amounts alone tell in between whether it comes nearer fast.
-            self._rests_ms = now_ms + round(took_ms * ALERT_SHARE), self._look_ms
+            # A threshold is near, and looks are costly: amounts alone tell in between how near it is.
             self._look_ms = min(self._look_ms, now_ms + max(round(watching.level_ms or 0), NEAR_MS))
         if again_ms is not None:
             self._look_ms = self._full_ms = _first(self._look_ms, max(again_ms, now_ms + CLOSE_MS))

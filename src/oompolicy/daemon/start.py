@@ -45,6 +45,7 @@ from oompolicy.service.history import History
 from oompolicy.service.log import log
 from oompolicy.service.neighbours import neighbours
 from oompolicy.service.one_daemon import OneDaemon
+from oompolicy.service.own_time import Turns
 from oompolicy.snapshot import Snapshot
 from oompolicy.sources.kernel_kills import KernelKills
 from oompolicy.sources.live import live_snapshot
@@ -145,19 +146,22 @@ def run_daemon(settings: Settings, iterator_fd: int | None = None) -> None:
         for line in neighbours():
             log(line)
         if not is_for_show:
-            _harden()
+            _harden(daemon)
         daemon.run()
     finally:
         lock.release()
 
 
-def _harden() -> None:
+def _harden(daemon: Daemon) -> None:
     """Stay when memory is gone. What of it this machine does not allow is said."""
     # What is loaded stays: later collections need not go through it again, nor copy its pages in a fork.
     gc.collect()
     gc.freeze()
     own_memory.give_back()
-    for trouble in (own_memory.leave_to_the_last(), own_memory.lock_memory(), own_memory.protect_memcg()):
+    turns = Turns()
+    daemon.go_first(turns)
+    memory = own_memory.leave_to_the_last(), own_memory.lock_memory(), own_memory.protect_memcg()
+    for trouble in (*memory, turns.start()):
         if trouble is not None:
             log(trouble)
 

@@ -237,21 +237,28 @@ class Judging:
         return None if before is None or now is None else (now - before) / self.look.span_s
 
     def _growth(self, number: Growth) -> float | None:
-        """Against the last point that is old enough; None as long as there is none."""
+        """Against what it was span_ms ago; None as long as no point is old enough."""
         now = number.field.read(self.look)
         if now is None:
             return None
         series = self._before.series.get(number.index, ())
-        old = [point for point in series if point[0] <= self._now_ms - number.span_ms]
+        then_ms = self._now_ms - number.span_ms
+        old = [point for point in series if point[0] <= then_ms]
         kept = series[max(len(old) - 1, 0) :]
         if not kept or self._now_ms - kept[-1][0] >= number.span_ms // _POINTS:
             kept = (*kept, (self._now_ms, now))
         self._series[number.index] = kept
         if not old:
             return None
-        at_ms, value = old[-1]
-        # Where looks were rare, the growth of a longer time, brought down to the span.
-        return (now - value) * number.span_ms / (self._now_ms - at_ms)
+        after = kept[1] if len(kept) > 1 else (self._now_ms, now)
+        return now - _between(old[-1], after, then_ms)
+
+
+def _between(before: tuple[int, float], after: tuple[int, float], at_ms: int) -> float:
+    """What it was when nobody looked, as if it had changed evenly."""
+    if after[0] <= before[0]:
+        return before[1]
+    return before[1] + (after[1] - before[1]) * (at_ms - before[0]) / (after[0] - before[0])
 
 
 def _settled(truths: list[bool | None], against: bool) -> bool | None:

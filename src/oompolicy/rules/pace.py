@@ -64,13 +64,14 @@ class Seen:
 
     earliest_ms: how long until some rule can become true because memory or swap is used, at the fastest; None: never.
     due_ms: when a rule that waits for time to pass is to be judged. is_blind: something is wanted of which the kernel
-    does not tell. took_ms: the time on a CPU that the look took.
+    does not tell. took_ms: the time on a CPU that the look took. is_ebbing: memory is going fast (ebb.py).
     """
 
     earliest_ms: float | None = None
     due_ms: int | None = None
     is_blind: bool = False
     took_ms: float = 0.0
+    is_ebbing: bool = False
 
 
 def told(pace: Pace, now_ms: int) -> Pace:
@@ -95,13 +96,16 @@ def looked(pace: Pace, seen: Seen, now_ms: int) -> tuple[Pace, int | None]:
         waits.append(min(max(seen.earliest_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS))
     if is_alert:
         waits.append(SUSTAINED_EVERY_MS if pace.is_sustained else ALERT_EVERY_MS)
+    if seen.is_ebbing:
+        waits.append(SUSTAINED_EVERY_MS)
     if seen.is_blind:
         waits.append(BLIND_EVERY_MS)
     if seen.due_ms is not None:
         waits.append(max(seen.due_ms - now_ms, 0))
     if not waits:
         return pace, None
-    least = min(seen.took_ms * (ALERT_SHARE if is_alert or is_falling else CALM_SHARE), RESTS_AT_MOST_MS)
+    is_calm = not (is_alert or is_falling or seen.is_ebbing)
+    least = min(seen.took_ms * (CALM_SHARE if is_calm else ALERT_SHARE), RESTS_AT_MOST_MS)
     return pace, now_ms + round(max(min(waits), least, 1))
 
 

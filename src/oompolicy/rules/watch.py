@@ -20,6 +20,9 @@ from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of,
 # The soonest that a level is looked at again, as in earlyoom.
 SOONEST_MS: Final = 100
 
+# A level of the machine's amounts is told by them alone, without a look at anything else.
+GLANCE_COST: Final = 1 / 20
+
 # What no event tells of.
 REGULAR_MS: Final = 1000
 # The averages of a pressure are made anew every 2 s (kernel/sched/psi.c, PSI_FREQ).
@@ -175,8 +178,9 @@ def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
 
 
 def _cost(found: tuple[Watch, ...]) -> float:
-    """Wakings a second, about; nothing at all to wait for is the best."""
-    return sum(1000 / watch.ms for watch in found if isinstance(watch, WaitWatch))
+    """Looks a second, about; nothing at all to wait for is the best."""
+    waits = (watch for watch in found if isinstance(watch, WaitWatch))
+    return sum(1000 / watch.ms * (1 if watch.level_ms is None else GLANCE_COST) for watch in waits)
 
 
 def _of_compare(node: Compare, judging: Judging) -> Watch:

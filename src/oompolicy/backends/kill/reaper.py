@@ -21,6 +21,8 @@ from typing import Final, Protocol
 
 # include/uapi/asm-generic/unistd.h, the same on every architecture that counts from there, and on x86-64.
 _PROCESS_MRELEASE: Final = 448
+# Of SCHED_FIFO: hundreds that are dying would be before it for a CPU, and at the memory that its own work needs.
+PRIORITY: Final = 1
 _IS_NUMBER_KNOWN: Final = os.uname().machine in ("x86_64", "aarch64", "ppc64le", "s390x", "riscv64", "loongarch64")
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -62,6 +64,8 @@ class Reaper:
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
+        with contextlib.suppress(OSError):  # where it is not allowed it has its share, as the others have
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
         while (one := self._queue.get()) is not None:
             victim, number = one
             if victim is None:
