@@ -257,6 +257,36 @@ def test_near_a_threshold_costly_looks_are_rare_until_memory_falls() -> None:
     assert len(world.looks) - before <= 1 + 1800 // 150, "a tenth of the time"
 
 
+def test_a_fork_bomb_is_judged_while_there_is_memory_left() -> None:
+    """On 512 MiB, where a look takes 50 ms: it is seen coming by amounts, and growth is told from looks since then."""
+
+    class Bombed(World):
+        cpu_ns = 0
+
+        def read(self, at_ms: int) -> Readings:
+            self.cpu_ns += 50_000_000
+            self.looks.append(at_ms)
+            pids = max(at_ms - 60_000, 0) // 10  # a hundred more a second
+            return Readings(at_ms, self.machine, {"/batch/a": CgroupReading("/batch/a", pids=pids)})
+
+    mib = 1 << 20
+    world = Bombed(replace(FINE, mem_total_bytes=450 * mib, mem_available_bytes=230 * mib, mem_free_bytes=230 * mib))
+    world.paths = {"/batch/a"}
+    when = "growth(cgroup.pids, 2) > 100 and mem_available_percent < 25"
+    watch = RuleWatch(
+        world,
+        Judging([armed(Rule("forks", when, scope=("/batch/*",), cooldown_ms=60_000))]),
+        world.act,
+        Clocks(lambda: world.now_ms, lambda: world.cpu_ns),
+    )
+    watch.start(select.poll())
+    world.run(watch, 60_000)
+    assert world.looks == [0], "no polling while memory is fine"
+    world.run(watch, 62_000, mem_available_bytes=-110 * mib // 1000, mem_free_bytes=-110 * mib // 1000)
+    # 25 % is crossed after 1.07 s, the growth reached after 1 s.
+    assert [at_ms < 60_000 + 1070 + 510 for at_ms, _ in world.orders] == [True]
+
+
 def test_a_victim_has_its_time_from_the_signal_on_and_not_from_the_look_before() -> None:
     """To choose one takes a look at all processes: seconds, where memory is gone."""
 

@@ -100,6 +100,14 @@ def test_growth_over_rare_looks_is_brought_down_to_the_span() -> None:
     assert [answer.holds for answer in answers("growth(cgroup.current_mib, 10) == 75", series, "/a")] == [False, True]
 
 
+def test_growth_between_two_looks_is_reckoned_as_even() -> None:
+    """20 s ago 0, 4 s ago 80, now 280: 10 s ago it was 50."""
+    looks = ((0, 0), (16_000, 80), (20_000, 280))
+    series = [readings(at, None, cgroup("/a", current=now)) for at, now in looks]
+    found = list(answers("growth(cgroup.current_mib, 10) == 230", series, "/a"))
+    assert [answer.holds for answer in found] == [False, False, True]
+
+
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=300))
 def test_growth_remembers_little(steps: list[int]) -> None:
     condition, memory, now = parse_condition("growth(mem_free_mib, 2) > 1"), Memory(), 0

@@ -78,6 +78,15 @@ def test_the_memory_of_zram_is_a_level_that_the_machine_s_amounts_do_not_tell() 
     assert (level.level_ms, level.other_ms) == (1000, 600)
 
 
+def test_of_parts_that_must_all_be_true_a_level_that_amounts_tell_is_waited_for() -> None:
+    """A look costs as much as some twenty glances; a growth alone would be looked at twice a second, for ever."""
+    level = together(watched("growth(cgroup.pids, 2) > 100 and mem_available_percent < 5"))
+    assert level.level_ms is not None
+    assert level.other_ms is None
+    growth = together(watched("growth(cgroup.pids, 2) > 100 and mem_available_percent < 99"))
+    assert (growth.level_ms, growth.other_ms) == (None, 500)
+
+
 def test_a_cgroup_that_is_new_is_watched_at_its_first_look() -> None:
     """Nothing of it can be compared with the look before, which is no reason to think that nothing is known of it."""
     stalled = Pressure(some=Stall(), full=Stall())

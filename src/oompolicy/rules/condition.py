@@ -37,7 +37,7 @@ from oompolicy.rules.tree import (
 from oompolicy.rules.words import why
 
 # After so long without a look, what was true before says nothing of the time between: the daemon was stopped, or
-# the machine was asleep.
+# memory was so far from any threshold that only amounts were looked at. Of a growth what was known stays known.
 GAP_MS: Final = 30_000
 
 # A growth is told from at most about so many points of its span.
@@ -122,7 +122,7 @@ class Judging:
         self._peers = peers
         self._now_ms = look.now.at_ms
         gap_ms = 0 if memory.seen_ms is None else self._now_ms - memory.seen_ms
-        self._before = Memory() if gap_ms > GAP_MS else memory
+        self._before = memory.restarted() if gap_ms > GAP_MS else memory
         self._since: dict[int, int] = {}
         self._series: dict[int, Series] = {}
         self._truths: dict[int, bool | None] = {}
