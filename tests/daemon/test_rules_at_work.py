@@ -5,6 +5,7 @@ Belongs here: one rule, one daemon, and who is alive afterwards. Must not know: 
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from backends.kill.arena import Arena, Script, arena_in, memory_hierarchy
 from daemon.killer import OVER_MIB, killer, rule, too_big, until
+from oompolicy.service.own_time import PRIORITY
 
 pytestmark = pytest.mark.root
 
@@ -36,6 +38,17 @@ def test_a_dry_run_says_whom_it_would_kill_and_kills_nobody(arena: Arena, truste
         time.sleep(1)
         assert not worker.was_killed()
         assert not daemon.saying(": killed")
+        daemon.stop()
+
+
+def test_rules_go_first_where_that_is_allowed_and_the_helper_does_not(arena: Arena, trusted_folder: Path) -> None:
+    rows = [rule("try", f"{arena.scope}/*", 'action = "kill"\npre_kill = ["true"]')]
+    with killer(trusted_folder, *rows) as daemon:
+        (helper,) = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())
+        if daemon.saying("no real-time process"):
+            pytest.skip("real-time threads are not allowed here")
+        until(lambda: os.sched_getparam(daemon.pid).sched_priority == PRIORITY, why=lambda: daemon.log)
+        assert os.sched_getparam(helper).sched_priority == 0
         daemon.stop()
 
 

@@ -70,6 +70,12 @@ def test_its_memory_is_locked_and_protected_and_nothing_is_missing(seen: Proofs)
     assert not lines(started, "cannot") + lines(started, "not locked") + lines(started, "no memory.min")
 
 
+def test_what_its_rules_do_goes_first(seen: Proofs) -> None:
+    started = seen["started"]
+    assert not lines(started, "real-time")
+    assert started["priorities"] == [2, 1], "rules, and who takes the memory of the dead"
+
+
 def test_the_hook_is_in_force_behind_these_walls(seen: Proofs) -> None:
     assert lines(seen["started"], "policy kernel_default, backend hook")
 

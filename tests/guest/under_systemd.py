@@ -125,6 +125,11 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: rest.strip() for name, _, rest in (line.partition(":") for line in lines) if name in wanted}
 
 
+def real_time_priorities(pid: int) -> list[int]:
+    """Of each of its threads, the first one first; 0: as others."""
+    return [os.sched_getparam(int(task.name)).sched_priority for task in sorted(Path(f"/proc/{pid}/task").iterdir())]
+
+
 def started(systemd: Systemd) -> None:
     answer = systemd("start", "oompolicy.service")
     pid = systemd.main_pid()
@@ -136,6 +141,7 @@ def started(systemd: Systemd) -> None:
         status=status_of(pid) if pid else {},
         adj=Path(f"/proc/{pid}/oom_score_adj").read_text() if pid else "",
         min=(cgroup / "memory.min").read_text() if cgroup.exists() else "",
+        priorities=real_time_priorities(pid) if pid else [],
         said=said(),
     )
 
