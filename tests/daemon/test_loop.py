@@ -17,17 +17,24 @@ from pathlib import Path
 
 import pytest
 
+from daemon.test_rule_watch import LOW, World
 from oompolicy import DEFER, OomControl, Scene, Task, Verdict, scorer
 from oompolicy.assign import Assignment
 from oompolicy.backends.backend import TakeSnapshot
 from oompolicy.daemon import Daemon, Orders
+from oompolicy.daemon.judging import Judging
+from oompolicy.daemon.loop import now_ms
+from oompolicy.daemon.rule_watch import Clocks, RuleWatch
 from oompolicy.daemon.stalls import Stalls
 from oompolicy.daemon.upkeep import NEWS, Upkeep
 from oompolicy.engine import Enforced, Looked, Standing
 from oompolicy.errors import BackendError, ConfigError, SourceError
 from oompolicy.policy.api import Policy, policy
 from oompolicy.policy.decision import CallLimit
+from oompolicy.rules.judge import armed
+from oompolicy.rules.readings import Readings
 from oompolicy.scoring import PastKill
+from oompolicy.service.own_time import Turns
 from oompolicy.snapshot import Snapshot
 from oompolicy.values import OfProcess, ValueOrder
 from oompolicy.values.given import GivenValue
@@ -158,6 +165,43 @@ def test_a_poke_makes_it_look_at_once_under_the_same_orders() -> None:
     Daemon(backend, world, replace(ORDERS, interval_ms=3_600_000), lambda: ORDERS).run()
     assert backend.policies == ["first", "first"]
     assert backend.asked == ["start", "look", "enforce", "look", "put_back", "close"]
+
+
+class Noted(Turns):
+    """Whether the loop's thread goes first."""
+
+    is_first = False
+
+    def first(self) -> None:
+        self.is_first = True
+
+    def as_others(self) -> None:
+        self.is_first = False
+
+
+def test_rules_go_first_and_what_is_kept_in_force_does_not() -> None:
+    turns, seen = Noted(), []
+
+    class Watched(World):
+        def read(self, at_ms: int) -> Readings:
+            seen.append(("rules", turns.is_first))
+            return super().read(at_ms)
+
+    def look() -> None:
+        seen.append(("policy", turns.is_first))
+
+    rules = RuleWatch(Watched(), Judging([armed(LOW)]), World().act, Clocks(now_ms, lambda: 0))
+    backend = Notebook(look, hang_up, look)
+    orders = replace(ORDERS, interval_ms=1)
+
+    def reload() -> Orders:
+        seen.append(("reload", turns.is_first))
+        return orders
+
+    daemon = Daemon(backend, world, orders, reload, rules)
+    daemon.go_first(turns)
+    daemon.run()
+    assert sorted(set(seen)) == [("policy", False), ("reload", False), ("rules", True)]
 
 
 def test_when_the_kernel_has_chosen_somebody_it_looks_at_once() -> None:

@@ -67,6 +67,11 @@ class Console:
         """poll() has said something of one of them."""
         self._socket.take(fd, _now_ms())
 
+    @property
+    def has_clients(self) -> bool:
+        """Is there anybody to answer?"""
+        return self._socket.has_clients
+
     def turn(self) -> int | None:
         """Answer one request; when to be called next, None: not before poll() says something."""
         return self._socket.turn(_now_ms())

@@ -165,12 +165,15 @@ class Daemon:
                 self._turns.first()
                 self._rules.turn(now)
                 next_ms = self._rules.due_ms
-        self._turns.as_others()
+        # All else can wait; while nothing of it is due, the class need not be changed, at each glance at memory.
         if self._upkeep is not None:
             if self._upkeep.due_ms <= now:
+                self._turns.as_others()
                 self._upkeep.look(now_ms())
             next_ms = _first(next_ms, self._upkeep.due_ms)
         if self._console is not None:
+            if self._console.has_clients:
+                self._turns.as_others()
             next_ms = _first(next_ms, self._console.turn())
         next_ms = _first(next_ms, self._see_to_changes(now))
         if self._reloading is not None:
@@ -213,11 +216,13 @@ class Daemon:
         changes = self._reload.changes
         if changes is None or changes.due_ms is None or changes.due_ms > now_ms:
             return None if changes is None else changes.due_ms
+        self._turns.as_others()
         if changes.is_changed():
             self._begin_reload()
         return None
 
     def _begin_reload(self) -> None:
+        self._turns.as_others()
         self._notify.reloading()
         self._end_reload()
         try:
@@ -232,6 +237,7 @@ class Daemon:
 
     def _take_orders(self) -> None:
         assert self._reloading is not None
+        self._turns.as_others()
         try:
             orders = self._reloading.take(now_ms())
             if orders is not None and self._rules is not None and self._open_sensing is not None:

@@ -74,6 +74,11 @@ class ControlSocket:
         else:
             client.watch(self._poll)
 
+    @property
+    def has_clients(self) -> bool:
+        """Is anybody connected?"""
+        return bool(self._clients)
+
     def turn(self, now_ms: int) -> int | None:
         """Answer one line, let go of who is idle; when to be called next, None: not before poll() says something.
 
