@@ -160,9 +160,11 @@ class Problem:
             values[number] = value
             for place in places:
                 scope = place.scope
-                points = max(place.base + value * units[scope], least_points[scope])
-                if points > here[scope]:
+                points = place.base + value * units[scope]
+                if points > here[scope]:  # not max(): this runs a million times
                     here[scope] = points
+                if least_points[scope] > here[scope]:
+                    here[scope] = least_points[scope]
         return True
 
     def _lower(self, sweep: _Sweep, demands: Sequence[Demand], bounds: Bounds, values: Values) -> bool:
