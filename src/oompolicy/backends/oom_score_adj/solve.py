@@ -158,9 +158,8 @@ class Problem:
             if value > highest[number]:
                 return False
             values[number] = value
-            for place in places:
-                scope = place.scope
-                points = place.base + value * units[scope]
+            for scope, base, _, _, _, _, _, _, _ in places:
+                points = base + value * units[scope]
                 if points > here[scope]:  # not max(): this runs a million times
                     here[scope] = points
                 if least_points[scope] > here[scope]:
