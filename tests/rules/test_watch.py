@@ -79,7 +79,7 @@ def test_the_memory_of_zram_is_a_level_that_the_machine_s_amounts_do_not_tell() 
 
 
 def test_of_parts_that_must_all_be_true_a_level_that_amounts_tell_is_waited_for() -> None:
-    """A look costs as much as some twenty glances; a growth alone would be looked at twice a second, for ever."""
+    """A glance is by far cheaper than a look; a growth alone would be looked at twice a second, for ever."""
     level = together(watched("growth(cgroup.pids, 2) > 100 and mem_available_percent < 5"))
     assert level.level_ms is not None
     assert level.other_ms is None

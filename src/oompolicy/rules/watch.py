@@ -20,7 +20,8 @@ from oompolicy.rules.tree import AllOf, AnyOf, Compare, Growth, Lasts, Node, Of,
 # The soonest that a level is looked at again, as in earlyoom.
 SOONEST_MS: Final = 100
 
-# A level of the machine's amounts is told by them alone, without a look at anything else.
+# A level of the machine's amounts is told by them alone, without a look at anything else: by far cheaper (an estimate;
+# what matters is that it is preferred to looks at regular times).
 GLANCE_COST: Final = 1 / 20
 
 # What no event tells of.
