@@ -48,7 +48,10 @@ class MemCgroup:
     @property
     def depth(self) -> int:
         """Steps to the root, which is 0."""
-        return sum(1 for _ in ancestors(self)) - 1
+        steps, above = 0, self.parent
+        while above is not None:
+            steps, above = steps + 1, above.parent
+        return steps
 
     @property
     def nearest_value(self) -> int | None:

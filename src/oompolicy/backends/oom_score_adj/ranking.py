@@ -127,7 +127,7 @@ def _scope(memcg: MemCgroup | None, decision: Decision, numbers: dict[Task, int]
     members = (
         Member(
             numbers[candidate.task],
-            _base_pages(candidate.task, totalpages, rules),
+            _base_pages(candidate, totalpages, rules),
             candidate.points,
             _offset(candidate),
             candidate.band,
@@ -143,10 +143,11 @@ def _scope(memcg: MemCgroup | None, decision: Decision, numbers: dict[Task, int]
     )
 
 
-def _base_pages(task: Task, totalpages: int, rules: Rules) -> int:
+def _base_pages(candidate: Candidate, totalpages: int, rules: Rules) -> int:
     """oom_badness() at an oom_score_adj of 0, before it is raised to 1."""
-    unclamped = replace(rules, clamp_to_one=False) if rules.clamp_to_one else rules
-    base = oom_badness(replace(task, oom_score_adj=0), totalpages, unclamped)
+    if not rules.clamp_to_one:
+        return candidate.badness - candidate.task.oom_score_adj * (totalpages // 1000)
+    base = oom_badness(replace(candidate.task, oom_score_adj=0), totalpages, replace(rules, clamp_to_one=False))
     assert base is not None  # it was a candidate
     return base
 

@@ -35,6 +35,9 @@ class Search:
         self.best_alone = [self._best_alone(index) for index in range(len(problem.scopes))]
         self.demands = [NOTHING] * len(problem.scopes)
         self.least: Values = list(bounds.lowest)  # meets the demands
+        # A climb comes back to what it has just asked for; each answer is a sweep over all tasks.
+        self._met = self.demands, self.least
+        self._refused: set[tuple[Demand, ...]] = set()
         asking = [index for index, demand in enumerate(self.best_alone) if demand.depth > 0]
         self._climb(asking, 1, lambda index, level: Demand(level, 0))
         asking = [index for index in asking if self.demands[index].depth > 0]
@@ -81,6 +84,7 @@ class Search:
     def _climb(self, asking: list[int], top: int, ladder: _Ladder) -> None:
         """Raise all to the highest level they can share, then those who can go on, the first of them first."""
         level = 0
+        self._refused.clear()
         for _ in range(_ROUNDS):
             level = self._common_level(asking, level, top, ladder)
             self._settle_on(asking, level, ladder)
@@ -96,7 +100,8 @@ class Search:
         on: list[int] = []
         for _ in range(_IN_THE_WAY_MAX):
             first = self._fitting(asking, level, ladder)
-            self._settle_on(asking[:first], level, ladder)
+            if first:
+                self._settle_on(asking[:first], level, ladder)
             on += asking[:first]
             asking = asking[first + 1 :]
             if not asking:
@@ -108,6 +113,8 @@ class Search:
 
     def _fitting(self, asking: list[int], level: int, ladder: _Ladder) -> int:
         """How many, from the first on, can have the level together."""
+        if self._meets(asking[:1], level, ladder) is None:
+            return 0  # most often it is the first who is in the way
         return _greatest(0, len(asking), lambda number: self._meets(asking[:number], level, ladder) is not None)
 
     def _asked_of(self, asking: Iterable[int], level: int, ladder: _Ladder) -> list[Demand]:
@@ -117,8 +124,20 @@ class Search:
         return demands
 
     def _meets(self, asking: Iterable[int], level: int, ladder: _Ladder) -> Values | None:
+        demands = self._asked_of(asking, level, ladder)
+        met_demands, values = self._met
+        if demands == met_demands:
+            return values
+        key = tuple(demands)
+        if key in self._refused:
+            return None
         # Demands only ever grow, so what met the smaller ones is a start for the greater ones.
-        return self.problem.least(self._asked_of(asking, level, ladder), self.bounds, self.least)
+        met = self.problem.least(demands, self.bounds, self.least)
+        if met is None:
+            self._refused.add(key)
+        else:
+            self._met = demands, met
+        return met
 
     def _settle_on(self, asking: list[int], level: int, ladder: _Ladder) -> None:
         met = self._meets(asking, level, ladder)

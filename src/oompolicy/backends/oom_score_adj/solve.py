@@ -10,6 +10,7 @@ constraints. Solutions are a lattice: of two of them, the greater taken task by 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,26 +54,31 @@ class Bounds:
     highest: Values
 
 
-class _Place(NamedTuple):
-    """A task's place in the order of one scope, and what lies between it and its neighbours there."""
-
-    scope: int
-    base: int
-    run: int
-    opens_class: bool  # the one below is of a lower class
-    is_over_boundary: bool  # between its class and the one below lies a boundary,
-    gap_below: int  # or, in one group, so many pages less one
-    closes_class: bool  # the one above is of a higher class
-    is_under_boundary: bool
-    gap_above: int
+# Places are plain tuples, which the interpreter takes apart much faster than named ones: the sweeps read them a
+# million times. Going up: scope, base pages, rank of the class, does it open the class (the one before is of a lower
+# one). Going down the last is whether it closes it (the one before is of a higher one).
+_Place: TypeAlias = "tuple[int, int, int, bool]"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """Tasks with their places in some scopes, from the bottom of the order to its top."""
+    """Tasks with their places in some scopes: from the bottom of the order to its top, and from the top down."""
 
     scopes: Sequence[int]
-    tasks: list[tuple[int, list[_Place]]]
+    upwards: list[tuple[int, list[_Place]]]
+    downwards: list[tuple[int, list[_Place]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a demand asks for between neighbouring classes of a scope, in pages, by rank; None: nothing is asked."""
+
+    below: list[int | None]
+    above: list[int | None]
+    last_rank: int  # the lowest class inside the order, -1 where there is none
+
+
+_NOTHING_ASKED: Final = _Asked([], [], -1)
 
 
 class Problem:
@@ -83,19 +89,26 @@ class Problem:
         self.runs = [runs_of(scope) for scope in scopes]
         self._units = [scope.unit_pages for scope in scopes]
         self._least_points = [_NOBODY if scope.least_points is None else scope.least_points for scope in scopes]
-        self._known_margins: dict[tuple[int, Demand], list[int]] = {}
+        self._known: list[dict[Demand, _Asked]] = [{} for _ in scopes]
         orders = [_from_the_bottom(scope) for scope in scopes]
-        self._alone = [
-            _sweep(scopes, self.runs, [index], [number for numbers in order for number in numbers])
-            for index, order in enumerate(orders)
+        self._from_the_bottom = [
+            [
+                (rank, [(m.number, m.base_pages) for m in scope.classes[rank]])
+                for rank in reversed(range(len(scope.classes)))
+            ]
+            for scope in scopes
         ]
         # Scopes that agree on the order are swept together: one turn settles them.
         agreed = _agreed_order(orders, number_of_tasks)
         position = {number: index for index, number in enumerate(agreed)}
         weighed = [index for index, scope in enumerate(scopes) if scope.unit_pages > 0]
         together = [index for index in weighed if _agrees(orders[index], position)]
-        self._sweeps = [_sweep(scopes, self.runs, together, agreed)]
-        self._sweeps += [self._alone[index] for index in weighed if index not in set(together)]
+        self._sweeps = [_sweep(scopes, together, agreed)]
+        self._sweeps += [
+            _sweep(scopes, [index], [number for numbers in orders[index] for number in numbers])
+            for index in weighed
+            if index not in set(together)
+        ]
 
     def least(self, demands: Sequence[Demand], bounds: Bounds, start: Values) -> Values | None:
         """The least solution at or above start; None where there is none within the bounds."""
@@ -123,73 +136,100 @@ class Problem:
         """Could the demand of one scope be met if there were no other?"""
         if self._units[index] == 0:
             return False  # a limit below 1000 pages: no adjustment weighs anything in it
-        demands = [NOTHING] * index + [demand]
-        return self._raise(self._alone[index], demands, bounds, list(bounds.lowest))
+        asked = _asked_of(self.scopes[index], self.runs[index], demand)
+        lowest, highest, unit = bounds.lowest, bounds.highest, self._units[index]
+        here = self._least_points[index]
+        for rank, members in self._from_the_bottom[index]:
+            below, margin = here, asked.below[rank]
+            for number, base in members:
+                value = lowest[number]
+                if margin is not None:
+                    value = max(value, (below + margin - base) // unit + 1)
+                if value > highest[number]:
+                    return False
+                here = max(here, base + value * unit)
+        return True
 
-    def _margins(self, sweep: _Sweep, demands: Sequence[Demand]) -> list[list[int]]:
-        """The margin below each run of the sweep's scopes, by the run's number, as deep as the demand goes."""
-        margins: list[list[int]] = [[]] * len(demands)
+    def _asked(self, sweep: _Sweep, demands: Sequence[Demand]) -> list[_Asked]:
+        """What the demands ask for in the sweep's scopes, by the scope's index."""
+        asked = [_NOTHING_ASKED] * len(demands)
         for index in sweep.scopes:
-            known = self._known_margins.get((index, demands[index]))
+            known = self._known[index].get(demands[index])
             if known is None:
-                depth, margin_pages, _ = demands[index]
-                boundaries = self.runs[index].boundaries[:depth]
-                known = [0, *(boundary.margin_pages(margin_pages) for boundary in boundaries), 0]
-                self._known_margins[index, demands[index]] = known
-            margins[index] = known
-        return margins
+                known = _asked_of(self.scopes[index], self.runs[index], demands[index])
+                self._known[index][demands[index]] = known
+            asked[index] = known
+        return asked
 
     def _raise(self, sweep: _Sweep, demands: Sequence[Demand], bounds: Bounds, values: Values) -> bool:
         """Raise values, in place, as far as the sweep's scopes ask; False where a bound is in the way."""
-        units, least_points, highest = self._units, self._least_points, bounds.highest
-        margins = self._margins(sweep, demands)
-        below, here = [_NOBODY] * len(units), [_NOBODY] * len(units)
-        for number, places in sweep.tasks:
+        units, highest = self._units, bounds.highest
+        margins = [asked.below for asked in self._asked(sweep, demands)]
+        below, here = [_NOBODY] * len(units), list(self._least_points)
+        for number, places in sweep.upwards:
             value = values[number]
-            for scope, base, run, opens, over_boundary, gap, _, _, _ in places:
+            for scope, base, rank, opens in places:
                 if opens:
                     below[scope] = here[scope]
-                depth, _, is_rigid = demands[scope]
-                if run <= depth:
-                    margin = margins[scope][run] if over_boundary else gap if is_rigid else 0
+                margin = margins[scope][rank]
+                if margin is not None:
                     asked = (below[scope] + margin - base) // units[scope] + 1
-                    if asked > value:
+                    if asked > value:  # not max(): a call is what takes the time here
                         value = asked
             if value > highest[number]:
                 return False
             values[number] = value
-            for scope, base, _, _, _, _, _, _, _ in places:
+            for scope, base, _, _ in places:
                 points = base + value * units[scope]
-                if points > here[scope]:  # not max(): this runs a million times
+                if points > here[scope]:
                     here[scope] = points
-                if least_points[scope] > here[scope]:
-                    here[scope] = least_points[scope]
         return True
 
     def _lower(self, sweep: _Sweep, demands: Sequence[Demand], bounds: Bounds, values: Values) -> bool:
         """Lower values, in place, as far as the sweep's scopes ask; False where a bound is in the way."""
         units, lowest = self._units, bounds.lowest
-        margins = self._margins(sweep, demands)
+        all_asked = self._asked(sweep, demands)
         above, here = [_EVERYBODY] * len(units), [_EVERYBODY] * len(units)
-        for number, places in reversed(sweep.tasks):
+        for number, places in sweep.downwards:
             value = values[number]
-            for scope, base, run, _, _, _, closes, under_boundary, gap in places:
+            for scope, base, rank, closes in places:
                 if closes:
                     above[scope] = here[scope]
-                depth, _, is_rigid = demands[scope]
-                if depth > 0:
-                    is_boundary = under_boundary or run > depth
-                    margin = margins[scope][min(run - 1, depth)] if is_boundary else gap if is_rigid else 0
+                margin = all_asked[scope].above[rank]
+                if margin is not None:
                     asked = (above[scope] - margin - base - 1) // units[scope]
                     if asked < value:
                         value = asked
             if value < lowest[number]:
                 return False
             values[number] = value
-            for scope, base, run, *_ in places:
-                if run <= demands[scope].depth:
-                    here[scope] = min(here[scope], base + value * units[scope])
+            for scope, base, rank, _ in places:
+                points = base + value * units[scope]
+                if rank <= all_asked[scope].last_rank and points < here[scope]:
+                    here[scope] = points
         return True
+
+
+def _asked_of(scope: Scope, runs: Runs, demand: Demand) -> _Asked:
+    """What a demand asks for in a scope."""
+    depth, margin_pages, is_rigid = demand
+    number = len(scope.classes)
+    inside = bisect_right(runs.of_class, depth)  # so many classes are inside the order
+    if depth == 0 or number < 2:
+        return _Asked([None] * number, [None] * number, inside - 1)
+    margins: list[int] = []
+    for rank in range(min(inside, number - 1)):
+        run = runs.of_class[rank]
+        boundary = runs.boundaries[run - 1] if run != runs.of_class[rank + 1] else None
+        if boundary is not None and boundary.most_pages != 0:
+            margins.append(boundary.margin_pages(margin_pages))
+        else:  # in one group: as far apart as the policy has them
+            apart = scope.classes[rank][0].points - scope.classes[rank + 1][0].points - 1
+            margins.append(apart if is_rigid else 0)
+    below = [*margins, *[None] * (number - len(margins))]
+    # All that are outside the order stand below its last class.
+    above = [None, *margins, *[margins[-1]] * (number - 1 - len(margins))]
+    return _Asked(below, above, inside - 1)
 
 
 def _from_the_bottom(scope: Scope) -> list[list[int]]:
@@ -213,28 +253,19 @@ def _agrees(order: list[list[int]], position: dict[int, int]) -> bool:
     return all(max(low) < min(high) for low, high in pairwise(flat))
 
 
-def _sweep(scopes: Sequence[Scope], runs: Sequence[Runs], indexes: Sequence[int], order: Sequence[int]) -> _Sweep:
+def _sweep(scopes: Sequence[Scope], indexes: Sequence[int], order: Sequence[int]) -> _Sweep:
     """The tasks in that order with their places in the scopes of these indexes."""
     position = {number: index for index, number in enumerate(order)}
-    places: dict[int, list[_Place]] = {number: [] for number in order}
+    upwards: dict[int, list[_Place]] = {number: [] for number in order}
+    downwards: dict[int, list[_Place]] = {number: [] for number in order}
     for index in indexes:
         for rank, members in enumerate(scopes[index].classes):
             by_position = sorted(members, key=lambda member: position[member.number])
-            over, gap_below = _border(scopes[index], runs[index], rank)
-            under, gap_above = _border(scopes[index], runs[index], rank - 1)
-            run = runs[index].of_class[rank]
             for member in by_position:
-                opens, closes = member is by_position[0], member is by_position[-1]
-                place = _Place(index, member.base_pages, run, opens, over, gap_below, closes, under, gap_above)
-                places[member.number].append(place)
-    return _Sweep(indexes, [(number, places[number]) for number in order if places[number]])
-
-
-def _border(scope: Scope, runs: Runs, rank: int) -> tuple[bool, int]:
-    """Between a class and the one below: is it a boundary, and if not, the pages between their points less one."""
-    if not 0 <= rank < len(scope.classes) - 1:
-        return False, 0
-    run = runs.of_class[rank]
-    if run != runs.of_class[rank + 1] and runs.boundaries[run - 1].most_pages != 0:
-        return True, 0
-    return False, scope.classes[rank][0].points - scope.classes[rank + 1][0].points - 1
+                upwards[member.number].append((index, member.base_pages, rank, member is by_position[0]))
+                downwards[member.number].append((index, member.base_pages, rank, member is by_position[-1]))
+    return _Sweep(
+        indexes,
+        [(number, upwards[number]) for number in order if upwards[number]],
+        [(number, downwards[number]) for number in reversed(order) if downwards[number]],
+    )
