@@ -102,6 +102,17 @@ def test_a_cgroup_that_is_new_is_watched_at_its_first_look() -> None:
         assert watches(condition.root, look, memory) == (found,)
 
 
+def test_what_a_hierarchy_never_tells_of_is_not_looked_at_again() -> None:
+    of_v1 = readings(0, machine(), replace(cgroup("/a"), memory=Pressure(), never=frozenset({"memory.pressure"})))
+    pressure = "cgroup.psi.memory.full.avg10 > 20"
+    assert watched(pressure, of_v1) == ()
+    assert watched(f"{pressure} and mem_available_percent < 20", of_v1) == ()
+    assert watched(f"{pressure} or mem_available_percent < 20", of_v1) == (WaitWatch(1000),)
+    assert watched("cgroup.current_percent_of_max > 100", of_v1) == (WaitWatch(60_000),)  # a limit may be set later
+    of_v2 = readings(0, machine(), replace(cgroup("/a"), memory=Pressure()))
+    assert watched(pressure, of_v2) == (WaitWatch(60_000),)  # cgroup.pressure may be switched on
+
+
 def test_what_is_true_waits_for_nothing() -> None:
     assert watched("mem_free_mib > 1 or psi.memory.full.avg10 > 20") == ()
 

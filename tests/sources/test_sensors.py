@@ -105,7 +105,7 @@ def test_cgroups_are_followed_as_they_come_and_go(machine: FakeMachine) -> None:
 
 
 def test_a_cgroup_that_is_removed_between_decision_and_look_is_left_out(machine: FakeMachine) -> None:
-    of, _ = sensors(machine, Wanted(cgroup=frozenset({"memory.peak"}), scopes=frozenset({"/**"})))
+    of, _ = sensors(machine, Wanted(cgroup=frozenset({"pids.current"}), scopes=frozenset({"/**"})))
     remove(machine.cgroups / "db")
     assert set(of.read(1).cgroups) == {"/batch/one"}
     of.arm([Stall("/db")], [File("/db")])

@@ -52,7 +52,10 @@ class MachineReading:
 
 @dataclass(frozen=True, slots=True)
 class CgroupReading:
-    """One cgroup, by its path from the root. Amounts in bytes; None where the file is not there, or says "max"."""
+    """One cgroup, by its path from the root. Amounts in bytes; None where the file is not there, or says "max".
+
+    never: files, by their names in v2, that no cgroup of this hierarchy will ever have.
+    """
 
     path: str
     current_bytes: int | None = None
@@ -86,6 +89,7 @@ class CgroupReading:
     pids: int | None = None  # pids.current: processes and threads, those below it too
     dying_descendants: int | None = None  # cgroup.stat nr_dying_descendants
     is_frozen: bool = False
+    never: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

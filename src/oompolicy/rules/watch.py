@@ -157,7 +157,8 @@ def _lasting(node: Node, judging: Judging) -> Iterable[int]:
 def _waits(node: Node, judging: Judging) -> tuple[Watch, ...]:
     match node:
         case Compare():
-            return (_of_compare(node, judging),)
+            found = _of_compare(node, judging)
+            return () if found is None else (found,)
         case AllOf():
             false = [_waits(part, judging) for part in node.parts if judging.truth(part) is not True]
             return min(false, key=_cost, default=())
@@ -184,7 +185,8 @@ def _cost(found: tuple[Watch, ...]) -> float:
     return sum(1000 / watch.ms * (1 if watch.level_ms is None else GLANCE_COST) for watch in waits)
 
 
-def _of_compare(node: Compare, judging: Judging) -> Watch:
+def _of_compare(node: Compare, judging: Judging) -> Watch | None:
+    """None: it is false for ever, as it is of a file that this hierarchy does not have."""
     left, op, right, look = node.left, node.op, node.right, judging.look
     if constant(left) is not None:
         left, op, right = right, _MIRRORED[op], left
@@ -193,6 +195,8 @@ def _of_compare(node: Compare, judging: Judging) -> Watch:
         away_ms = meet_in_ms((left, judging.value(left)), (right, judging.value(right)), look)
         return WaitWatch(REGULAR_MS if away_ms is None else _within_bounds(away_ms))
     field = left.field
+    if _is_never_known(field, look):
+        return None
     if field.read(look) is None and not (field.over_time and look.is_first(field.is_of_cgroup)):
         return WaitWatch(RARE_MS)
     is_up = op[0] == ">"
@@ -210,6 +214,11 @@ def _of_compare(node: Compare, judging: Judging) -> Watch:
 # 3 < x is x > 3.
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _AVERAGES: Final = WaitWatch(AVERAGES_MS)
+
+
+def _is_never_known(field: Field, look: Look) -> bool:
+    """Of cgroup v1 there is no pressure, for one."""
+    return field.is_of_cgroup and look.cgroup is not None and not look.cgroup.never.isdisjoint(field.files)
 
 
 def _of_pressure(psi: Psi, scope: str, percent: float) -> PsiWatch:

@@ -95,12 +95,14 @@ _V1: Final[dict[str, _Field]] = {
     "events_oom_kill": _Field("memory.oom_control", _sum_of(b"oom_kill")),
 }
 _FIELDS: Final[dict[Version, dict[str, _Field]]] = {"v1": _V1, "v2": _V2}
+_V2_ALONE: Final = frozenset(field.file for field in _V2.values()) - {_V2[name].file for name in _V1}
+_NEVER: Final[dict[Version, frozenset[str]]] = {"v1": _V2_ALONE, "v2": frozenset()}
 
 
 class CgroupReader:
     """One cgroup, its wanted files kept open; or opened for each reading, where descriptors are short (is_kept)."""
 
-    __slots__ = ("_directory", "_files", "_plan", "path")
+    __slots__ = ("_directory", "_files", "_never", "_plan", "path")
 
     def __init__(
         self, directory: Path | str, path: str, version: Version, wanted: Iterable[str], is_kept: bool = True
@@ -112,6 +114,7 @@ class CgroupReader:
         self.path = path
         self._directory = os.fspath(directory)
         self._files: dict[str, KeptFile] | None = None
+        self._never = _NEVER[version]
         table = _FIELDS[version]
         self._plan: dict[str, list[tuple[str, _Field]]] = {}
         wanted = frozenset(wanted)
@@ -137,7 +140,8 @@ class CgroupReader:
     def read(self) -> CgroupReading:
         """The cgroup now; fields whose file is not wanted, or not there, are None.
 
-        Raises GoneError once the cgroup is removed, SourceError where it cannot be read.
+        One of which no file is wanted is believed to be there: whoever follows it is told when it goes. Raises
+        GoneError once the cgroup is removed, SourceError where it cannot be read.
         """
         values: dict[str, Any] = {}
         is_any_there = False
@@ -151,9 +155,9 @@ class CgroupReader:
                     values[name] = field.read(text)
         except (OSError, ValueError) as error:
             raise self._refused(error) from error
-        if not is_any_there and not Path(self._directory).exists():
+        if self._plan and not is_any_there and not Path(self._directory).exists():
             raise GoneError(f"cgroup {self.path}", "is gone")
-        return CgroupReading(self.path, **values)
+        return CgroupReading(self.path, **values, never=self._never)
 
     def _text(self, file: str) -> bytes | None:
         try:
