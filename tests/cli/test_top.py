@@ -170,7 +170,9 @@ class Terminal:
             self._read()
 
     def ended(self) -> int:
+        deadline = time.monotonic() + 30
         while self.process.poll() is None or select.select([self.fd], [], [], 0.1)[0]:
+            assert time.monotonic() < deadline, self.text
             if not self._read():
                 break
         return self.process.wait(30)

@@ -125,10 +125,8 @@ class Daemon:
 
     def _is_told_to_stop(self, signals: Signals) -> bool:
         """One turn: what is due, and then wait until something is, or somebody says something."""
-        next_ms = self._do_what_is_due()
-        if self._rules is not None and self._rules.has_rules:
-            self._turns.first()
-        for fd, events in self._poll.poll(None if next_ms is None else max(next_ms - now_ms(), 0)):
+        self._let_rules_have_their_turn(now_ms())
+        for fd, events in self._wait(self._do_what_can_wait()):
             if self._rules is None or not self._rules.owns(fd):
                 self._turns.as_others()
             if fd == signals.fd:
@@ -144,6 +142,34 @@ class Daemon:
                 self._take(fd, events)
         return False
 
+    def _wait(self, others_ms: int | None) -> Sequence[tuple[int, int]]:
+        """What poll() says; nothing when others_ms has come.
+
+        Rules take their turns in between, and nothing else is asked whether it is due: this is all that happens while
+        memory is fine, and after seconds asleep each line of code comes from memory and not from a cache.
+        """
+        rules = self._rules
+        if rules is None:
+            return self._poll.poll(_left_ms(others_ms, now_ms()))
+        if rules.has_rules:
+            self._turns.first()
+        now = now_ms()
+        while True:
+            told = self._poll.poll(_left_ms(_first(rules.due_ms, others_ms), now))
+            now = now_ms()
+            if told or (others_ms is not None and others_ms <= now):
+                return told
+            self._let_rules_have_their_turn(now)
+
+    def _let_rules_have_their_turn(self, now: int) -> None:
+        """Before all others: they are for when there is no time to lose."""
+        if self._rules is None:
+            return
+        due_ms = self._rules.due_ms
+        if due_ms is not None and due_ms <= now:
+            self._turns.first()
+            self._rules.turn(now)
+
     def _take(self, fd: int, events: int) -> None:
         """What else poll() may have said something of; what a sensor tells is news for scorers, too."""
         is_news = self._upkeep is not None and self._upkeep.owns(fd)
@@ -154,23 +180,14 @@ class Daemon:
         if is_news and self._upkeep is not None:
             self._upkeep.told(now_ms())
 
-    def _do_what_is_due(self) -> int | None:
-        """Do it; when the next thing is due, None: not before somebody says something."""
-        now = now_ms()
-        # Rules first: they are for when there is no time to lose.
-        next_ms = None
-        if self._rules is not None:
-            next_ms = self._rules.due_ms
-            if next_ms is not None and next_ms <= now:
-                self._turns.first()
-                self._rules.turn(now)
-                next_ms = self._rules.due_ms
-        # All else can wait; while nothing of it is due, the class need not be changed, at each glance at memory.
+    def _do_what_can_wait(self) -> int | None:
+        """Do what is due, rules left aside; when the next thing is, None: not before somebody says something."""
+        now, next_ms = now_ms(), None
         if self._upkeep is not None:
             if self._upkeep.due_ms <= now:
                 self._turns.as_others()
                 self._upkeep.look(now_ms())
-            next_ms = _first(next_ms, self._upkeep.due_ms)
+            next_ms = self._upkeep.due_ms
         if self._console is not None:
             if self._console.has_clients:
                 self._turns.as_others()
@@ -282,6 +299,10 @@ class Daemon:
         if self._upkeep is not None:
             self._upkeep.close()
         self._notify.close()
+
+
+def _left_ms(due_ms: int | None, now: int) -> int | None:
+    return None if due_ms is None else max(due_ms - now, 0)
 
 
 def _first(one_ms: int | None, other_ms: int | None) -> int | None:
