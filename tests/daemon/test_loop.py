@@ -32,7 +32,7 @@ from oompolicy.errors import BackendError, ConfigError, SourceError
 from oompolicy.policy.api import Policy, policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.rules.judge import armed
-from oompolicy.rules.readings import Readings
+from oompolicy.rules.readings import MachineReading, Readings
 from oompolicy.scoring import PastKill
 from oompolicy.service.own_time import Turns
 from oompolicy.snapshot import Snapshot
@@ -202,6 +202,18 @@ def test_rules_go_first_and_what_is_kept_in_force_does_not() -> None:
     daemon.go_first(turns)
     daemon.run()
     assert sorted(set(seen)) == [("policy", False), ("reload", False), ("rules", True)]
+
+
+def test_rules_that_look_all_the_time_keep_nobody_else_from_their_turn() -> None:
+    near = World(MachineReading(1000, 101, 101, 0, 0))  # NEAR_MS is how often such a level is looked at
+    rules = RuleWatch(near, Judging([armed(LOW)]), near.act, Clocks(now_ms, lambda: 0))
+    backend, seen = Notebook(), []
+    backend.turns = [lambda: seen.append(len(near.glances) + len(near.looks)) for _ in range(3)]
+    started_ms = now_ms()
+    Daemon(backend, world, replace(ORDERS, interval_ms=350), lambda: ORDERS, rules).run()
+    assert len(seen) == 3
+    assert min(seen[1] - seen[0], seen[2] - seen[1]) >= 2
+    assert now_ms() - started_ms >= 3 * 350
 
 
 def test_when_the_kernel_has_chosen_somebody_it_looks_at_once() -> None:
