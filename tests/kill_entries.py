@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oompolicy.service.history import Entry, Victim
+from oompolicy.rules.rule import Victim
+from oompolicy.service.history import Entry
 
 KILL = Entry(
     time_ms=1_700_000_000_000,

@@ -19,7 +19,8 @@ from oom_logs import FIXTURES, as_log, global_report, memcg_report, report_of
 from oompolicy.cli import oompolicy, past_kills
 from oompolicy.cli.past_kills import LogClock, entry_of, merged
 from oompolicy.errors import OompolicyError
-from oompolicy.service.history import Entry, History, Victim
+from oompolicy.rules.rule import Victim
+from oompolicy.service.history import Entry, History
 from oompolicy.sources.oom_report import read_reports
 
 from conftest import Run

@@ -24,7 +24,8 @@ from oompolicy.cli.looks import Looks
 from oompolicy.config import Config
 from oompolicy.errors import GoneError
 from oompolicy.policies.kernel_default import kernel_default
-from oompolicy.service.history import History, Victim
+from oompolicy.rules.rule import Victim
+from oompolicy.service.history import History
 
 from conftest import Run
 

@@ -7,6 +7,7 @@ import select
 import signal
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,16 @@ from oompolicy.policies.kernel_default import kernel_default
 from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.rules.judge import armed
-from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
+from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule, Victim
 from oompolicy.scoring import PastKill
-from oompolicy.service.history import Entry, History, Victim, read_history
+from oompolicy.service.history import Entry, History, read_history
 from oompolicy.snapshot import Snapshot
 from oompolicy.values import ValueOrder
 
 from worlds import machine, task
 
 LOW = Rule("low", "mem_available_percent < 5")
+WHO = Victim(7, "a b")
 ORDERS = Orders(kernel_default, (), 100, nullcontext)
 STANDING = Standing(None, 1, 1, 1000, None)
 
@@ -70,14 +72,27 @@ def test_a_rule_that_fires_in_the_loop_leaves_an_entry_that_says_why(tmp_path: P
     assert entry.why.startswith("psi.memory.some.avg10 50")
 
 
+def test_scorers_are_told_of_the_dead_and_not_of_whom_a_dry_run_names(tmp_path: Path) -> None:
+    values = ValueOrder(ORDERS.of_values)
+    actions = Actions(Ground(None, False, lambda line: None), Terms(), lambda line: None)
+    watcher = Acting(actions, values, world, kept(tmp_path))
+    for rule, killed, pid in ((replace(LOW, is_dry_run=True), 0, 7), (LOW, 1, 8)):
+        watcher.ended(Outcome(Order(rule, "/", "because"), killed=killed, victims=(Victim(pid, "a"),)))
+    assert [(kill.pid, kill.comm, kill.by) for kill in values.kills] == [(8, "a", "rule low")]
+
+
 @pytest.mark.parametrize(
     ("rule", "outcome", "said"),
     [
-        (Rule("a", "", action=Kill.CGROUP), {"killed": 1, "victims": ("a b (7)",), "freed_bytes": 5}, "kill_cgroup 5"),
+        (
+            Rule("a", "", action=Kill.CGROUP),
+            {"killed": 1, "victims": (Victim(7, "a b"),), "freed_bytes": 5},
+            "kill_cgroup 5",
+        ),
         (Rule("a", "", action=Other.FREEZE), {"cgroup": "/job"}, "freeze /job None"),
         (Rule("a", "", action=Other.RECLAIM), {"cgroup": "/job", "freed_bytes": 9}, "reclaim /job 9"),
         (Rule("a", ""), {"failed": "nobody in the scope can be killed"}, "kill None nobody"),
-        (Rule("a", "", is_dry_run=True), {"victims": ("a b (7)",)}, "kill dry None"),
+        (Rule("a", "", is_dry_run=True), {"victims": (WHO,)}, "kill dry None"),
         (Rule("a", "", action=Other.NOTHING), {}, ""),
     ],
     ids=["cgroup", "freeze", "reclaim", "failed", "dry", "nothing"],
@@ -98,7 +113,7 @@ def test_what_was_done_is_told_by_what_it_was(
 def test_what_fails_again_and_again_does_not_push_out_what_happened(tmp_path: Path) -> None:
     keeper = acting(tmp_path)
     failed = Outcome(Order(LOW, "/", "because"), failed="nobody can be killed")
-    killed = Outcome(Order(LOW, "/", "because"), killed=1, victims=("a (7)",))
+    killed = Outcome(Order(LOW, "/", "because"), killed=1, victims=(Victim(7, "a"),))
     for outcome in (failed, failed, killed, killed, failed, failed):
         keeper.ended(outcome)
     assert [entry.failed is None for entry in entries(tmp_path)] == [False, True, True, False]

@@ -16,7 +16,7 @@ from oompolicy.errors import BackendError, SourceError
 from oompolicy.rules.judge import armed
 from oompolicy.rules.pace import CLOSE_MS
 from oompolicy.rules.readings import CgroupReading, MachineReading, Pressure, Readings, Stall
-from oompolicy.rules.rule import Kill, Order, Outcome, Rule
+from oompolicy.rules.rule import Kill, Order, Outcome, Rule, Victim
 from oompolicy.rules.watch import EventsWatch, PsiWatch
 
 GIB = 1 << 30
@@ -115,7 +115,7 @@ class Doing:
         self.wake_at_ms = self.until_ms
         if now_ms < self.until_ms:
             return None
-        return Outcome(self.order, killed=1, freed_bytes=GIB, at_ms=now_ms, victims=("big (7)",))
+        return Outcome(self.order, killed=1, freed_bytes=GIB, at_ms=now_ms, victims=(Victim(7, "big"),))
 
     def close(self) -> None:
         self.is_closed = True
@@ -206,7 +206,7 @@ class AtOnce(Doing):
     """A kill whose victim is gone before anybody asks."""
 
     def advance(self, now_ms: int) -> Outcome:
-        return Outcome(self.order, killed=1, freed_bytes=1, at_ms=now_ms, victims=("big (7)",))
+        return Outcome(self.order, killed=1, freed_bytes=1, at_ms=now_ms, victims=(Victim(7, "big"),))
 
 
 def test_what_an_order_costs_does_not_put_off_the_next_look() -> None:

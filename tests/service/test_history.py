@@ -14,12 +14,12 @@ import pytest
 
 from kill_entries import KILL
 from oompolicy.errors import SourceError
+from oompolicy.rules.rule import Victim
 from oompolicy.service.history import (
     VICTIMS_MAX,
     WORDS_MAX,
     Entry,
     History,
-    Victim,
     entries_of,
     last_change,
     read_history,

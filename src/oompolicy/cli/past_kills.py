@@ -16,7 +16,8 @@ from oompolicy.cli.render import mib
 from oompolicy.errors import SourceError
 from oompolicy.mm.oom import OomConstraint
 from oompolicy.replay import replay
-from oompolicy.service.history import Entry, Victim, entries_of, is_entry, read_history
+from oompolicy.rules.rule import Victim
+from oompolicy.service.history import Entry, entries_of, is_entry, read_history
 from oompolicy.sources.oom_report import LogFile, LogParser, OomReport, read_reports
 from oompolicy.sources.oom_report.report import Kill
 
@@ -153,7 +154,7 @@ def victims_in_words(entry: Entry) -> str:
         if entry.by == "kernel":
             return "nobody" if entry.failed else "?"
         return "nobody" if entry.action.startswith("kill") else entry.action
-    first = f"{entry.victims[0].comm} ({entry.victims[0].pid})"
+    first = entry.victims[0].name
     return f"{first} and {entry.killed - 1} more" if entry.killed > 1 else first
 
 

@@ -19,7 +19,7 @@ from oompolicy.backends.kill.ground import Ground
 from oompolicy.backends.kill.pending import Pending
 from oompolicy.backends.oom_score_adj.journal import boot_id
 from oompolicy.compiler.checked import checked
-from oompolicy.daemon.kept_history import KeptHistory, victim_of
+from oompolicy.daemon.kept_history import KeptHistory
 from oompolicy.daemon.settings import Settings
 from oompolicy.policy.api import Policy
 from oompolicy.policy_file import load_policy
@@ -64,7 +64,7 @@ class Acting:
             self._history.ended(outcome)
         at_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
         rule, scope = outcome.order.rule, outcome.order.scope
-        for pid, comm in map(victim_of, outcome.victims):
+        for pid, comm in () if outcome.order.rule.is_dry_run else outcome.victims:
             cgroup = None if scope == "/" else scope
             self._values.kills.append(PastKill(at_ms, pid, comm, cgroup, f"rule {rule.name}", scope, outcome.order.why))
 

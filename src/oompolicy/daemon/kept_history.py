@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from oompolicy.rules.rule import Kill, Other, Outcome
+from oompolicy.rules.rule import Kill, Other, Outcome, Victim
 from oompolicy.scoring.scene import PastKill
-from oompolicy.service.history import Entry, History, Victim
+from oompolicy.service.history import Entry, History
 
 # A rule that fails, or is dry, fires again after each cooldown: told each time, it would push out what did happen.
 _REPEATED_WITHIN_MS: Final = 600_000
@@ -40,7 +40,7 @@ class KeptHistory:
                 rule=rule.name,
                 action=_action(rule.action),
                 scope=outcome.order.scope,
-                victims=tuple(map(victim_of, outcome.victims)),
+                victims=outcome.victims,
                 killed=outcome.killed,
                 cgroup=outcome.cgroup,
                 why=outcome.order.why,
@@ -90,16 +90,6 @@ class KeptHistory:
             self._said.clear()
         self._said[key] = what, now_ms
         return False
-
-
-def victim_of(name: str) -> Victim:
-    """A victim of an Outcome, which has it in words.
-
-    >>> victim_of("a (b) c (42)")
-    Victim(pid=42, comm='a (b) c')
-    """
-    comm, _, pid = name.rpartition(" (")
-    return Victim(int(pid[:-1]), comm)
 
 
 def _action(action: Kill | Other) -> str:

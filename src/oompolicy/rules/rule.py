@@ -6,7 +6,8 @@ Belongs here: data. Must not know: how a condition is judged, how an order is ca
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Kill(enum.Enum):
@@ -87,6 +88,22 @@ class Order:
     compared: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
 
 
+class Victim(NamedTuple):
+    """Who died."""
+
+    pid: int
+    comm: str
+
+    @property
+    def name(self) -> str:
+        """In words.
+
+        >>> Victim(42, "sort").name
+        'sort (42)'
+        """
+        return f"{self.comm} ({self.pid})"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an order, for the judge and for the log.
@@ -100,5 +117,5 @@ class Outcome:
     freed_bytes: int = 0
     at_ms: int = 0
     failed: str | None = None
-    victims: tuple[str, ...] = field(default=())  # in words: "comm (pid)"
+    victims: tuple[Victim, ...] = ()
     cgroup: str | None = None

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from oompolicy.backends.state_folder import make_folder, open_private
 from oompolicy.errors import OompolicyError, PrivilegeError, SourceError
+from oompolicy.rules.rule import Victim
 
 NAME: Final = "history"
 LIMIT_BYTES: Final = 256 << 10  # of a file; the one before it is kept too
@@ -22,13 +23,6 @@ LIMIT_BYTES: Final = 256 << 10  # of a file; the one before it is kept too
 VICTIMS_MAX: Final = 64
 WORDS_MAX: Final = 4096
 _TIME_MAX_MS: Final = 1 << 47  # what lies behind the year 6000 is a damaged line
-
-
-class Victim(NamedTuple):
-    """Who died."""
-
-    pid: int
-    comm: str
 
 
 class Entry(NamedTuple):

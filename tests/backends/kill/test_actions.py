@@ -29,7 +29,7 @@ from oompolicy.backends.kill.helper import Helper
 from oompolicy.policies.newest_first import newest_first
 from oompolicy.rules.preference import Preference
 from oompolicy.rules.protect import Protect
-from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
+from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule, Victim
 from oompolicy.snapshot import Snapshot
 
 from worlds import machine, memcg, task
@@ -137,7 +137,7 @@ def test_a_victim_that_ends_while_its_hook_runs_is_passed_over(arena: Arena, hel
     dead = 'until grep -q "State:.Z" "/proc/$OOMPOLICY_PID/status"; do sleep 0.01; done'
     hook = ("sh", "-c", f'test "$OOMPOLICY_COMM" = small || {{ kill -9 "$OOMPOLICY_PID"; {dead}; }}')
     outcome = carry_out(arena, actions(arena, helper), rule(pre_kill=hook))
-    assert outcome.victims == (f"small ({small.pid})",)
+    assert outcome.victims == (Victim(small.pid, "small"),)
     wait_for(big.was_killed)
 
 
@@ -157,7 +157,7 @@ def test_a_dry_run_says_who_and_kills_nobody(arena: Arena) -> None:
     small = arena.workers.start("small", arena.memcg, 2)
     one = rule(Kill.TREE, is_dry_run=True, grace_ms=50, pre_kill=("dump", "-a"), notify=("false",))
     outcome = carry_out(arena, actions(arena), one)
-    assert (outcome.killed, outcome.failed, outcome.victims) == (0, None, (f"big ({big.pid})",))
+    assert (outcome.killed, outcome.failed, outcome.victims) == (0, None, (Victim(big.pid, "big"),))
     first, second = arena.said
     assert "dry run: would run dump -a send SIGTERM, and after 50 ms kill " in first
     assert f"kill big ({big.pid}) and its descendants, " in first
@@ -182,7 +182,7 @@ def test_the_daemon_is_never_its_own_victim_nor_is_the_shell_it_came_from(arena:
     )
     backend = actions(arena, helper)
     order = Order(rule(is_dry_run=True), "/a", "why")
-    assert carried_out(backend.begin(order, world, now_ms())).victims == ("other (4000001)",)
+    assert carried_out(backend.begin(order, world, now_ms())).victims == (Victim(4000001, "other"),)
 
 
 def world_of(*tasks: object, **fields: object) -> Snapshot:

@@ -31,7 +31,7 @@ from oompolicy.backends.kill.process import TICK_NS, End, Facts, Held, facts_of,
 from oompolicy.contained_oom.workers import Workers
 from oompolicy.mm.oom import Kernel
 from oompolicy.rules.protect import Protect
-from oompolicy.rules.rule import Kill
+from oompolicy.rules.rule import Kill, Victim
 
 pytestmark = pytest.mark.root
 
@@ -55,7 +55,7 @@ def test_the_worst_dies_alone_and_its_memory_is_told(arena: Arena) -> None:
     big = arena.workers.start("big", arena.memcg, 24)
     small = arena.workers.start("small", arena.memcg, 2)
     outcome = arena.kill(rule())
-    assert (outcome.killed, outcome.failed, outcome.victims) == (1, None, (f"big ({big.pid})",))
+    assert (outcome.killed, outcome.failed, outcome.victims) == (1, None, (Victim(big.pid, "big"),))
     assert outcome.freed_bytes >= 24 * MIB
     wait_for(big.was_killed)
     assert not small.was_killed()
@@ -98,7 +98,7 @@ def test_who_died_between_choice_and_kill_is_passed_over(arena: Arena) -> None:
     pending = arena.begin(rule())
     big.end()
     outcome = carried_out(pending)
-    assert outcome.victims == (f"small ({small.pid})",)
+    assert outcome.victims == (Victim(small.pid, "small"),)
     assert arena.said[0].endswith(f"big ({big.pid}): passed over: {End.GONE.value}")
 
 
@@ -170,7 +170,7 @@ def test_asked_by_sigterm_it_may_end_by_itself(arena: Arena) -> None:
         started = now_ms()
         outcome = arena.kill(rule(grace_ms=10_000))
         assert now_ms() - started < 5_000
-        assert (outcome.killed, outcome.victims[0].endswith(f"({script.pid})")) == (1, True)
+        assert (outcome.killed, outcome.victims[0].pid == script.pid) == (1, True)
         wait_for(lambda: script.status() == 3)
 
 
@@ -199,7 +199,7 @@ def test_where_nothing_came_back_the_next_one_goes(arena: Arena, monkeypatch: py
         empty = replace(task.mm, rss_pages=1 << 20, rss_anon_pages=0, swap_pages=0)
         tasks.append(replace(task, mm=empty) if task.comm == "big" else task)
     outcome = arena.kill(rule(), replace(snapshot, kernel=replace(snapshot.kernel, tasks=tuple(tasks))))
-    assert outcome.victims == (f"big ({big.pid})", f"small ({small.pid})")
+    assert outcome.victims == (Victim(big.pid, "big"), Victim(small.pid, "small"))
     assert outcome.killed == 2
     assert outcome.failed is None
 
@@ -243,7 +243,7 @@ def test_a_tree_goes_whole_parents_first_and_others_stay(arena: Arena) -> None:
         root = tuple(task for task in snapshot.kernel.tasks if task.process_id in wanted)
         outcome = arena.kill(rule(Kill.TREE), replace(snapshot, kernel=replace(snapshot.kernel, tasks=root)))
         assert outcome.killed == 5
-        assert outcome.victims[0].endswith(f"({script.pid})")
+        assert outcome.victims[0].pid == script.pid
         wait_for(lambda: [task.comm for task in arena.snapshot().kernel.tasks if task.mm] == ["bystander"])
     assert not bystander.was_killed()
 
@@ -353,7 +353,7 @@ def test_a_cgroup_removed_between_decision_and_kill_is_no_trouble(arena: Arena) 
 def test_a_cgroup_of_any_name_is_killed(arena: Arena, name: str) -> None:
     worker = arena.workers.start("in-it", arena.memcg.child(name), 1)
     outcome = arena.kill(rule(Kill.CGROUP))
-    assert outcome.victims == (f"in-it ({worker.pid})",)
+    assert outcome.victims == (Victim(worker.pid, "in-it"),)
     wait_for(worker.was_killed)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from backends.kill.arena import Arena, arena_in, memory_hierarchy, rule, wait_for
+from oompolicy.rules.rule import Victim
 
 pytestmark = pytest.mark.root
 
@@ -50,7 +51,7 @@ def test_the_memory_of_a_victim_that_cannot_run_is_taken(arena: Arena, freezer: 
     before_bytes = arena.ground.usage_bytes(arena.scope) or 0
     started_s = time.monotonic()
     outcome = arena.kill(rule())
-    assert outcome.victims == (f"stuck ({victim.pid})",)
+    assert outcome.victims == (Victim(victim.pid, "stuck"),)
     assert outcome.freed_bytes >= 24 * MIB
     assert time.monotonic() - started_s < 4, "before it was given up"
     assert before_bytes - (arena.ground.usage_bytes(arena.scope) or 0) >= 20 * MIB

@@ -30,7 +30,7 @@ from oompolicy.policy.api import Policy
 from oompolicy.policy.decision import CallLimit
 from oompolicy.rules.preference import Preferences
 from oompolicy.rules.protect import Protect
-from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule
+from oompolicy.rules.rule import Kill, Order, Other, Outcome, Rule, Victim
 from oompolicy.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -195,12 +195,14 @@ class Actions:
             names = ", ".join(target.in_words for target in others[:_SAID_MAX])
             more = f" and {len(others) - _SAID_MAX} more" if len(others) > _SAID_MAX else ""
             self._say(f"{why(order)}: dry run: if no memory came back: {names}{more}")
-        return Done(Outcome(order, at_ms=now_ms, victims=(first.name,), cgroup=first.cgroup))
+        victim = Victim(first.victim.process_id, first.victim.comm)
+        return Done(Outcome(order, at_ms=now_ms, victims=(victim,), cgroup=first.cgroup))
 
     def _tell(self, outcome: Outcome) -> None:
         """Start the rule's notification; how it ends is nobody's concern."""
         order, argv = outcome.order, outcome.order.rule.notify
-        done = outcome.failed or (f"killed {', '.join(outcome.victims)}" if outcome.victims else "done")
+        names = ", ".join(victim.name for victim in outcome.victims)
+        done = outcome.failed or (f"killed {names}" if names else "done")
         env = {**command_env(order), "OOMPOLICY_DONE": done, "OOMPOLICY_KILLED": str(outcome.killed)}
         env["OOMPOLICY_FREED_BYTES"] = str(outcome.freed_bytes)
         tickets: list[int | None] = []

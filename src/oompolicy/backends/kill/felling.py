@@ -14,15 +14,16 @@ from oompolicy.backends.kill.group import Group
 from oompolicy.backends.kill.guard import Guard
 from oompolicy.backends.kill.process import End, Held, hold, verify
 from oompolicy.backends.kill.tree import Tree
+from oompolicy.rules.rule import Victim
 
 # So many descriptors are given to the loop to wait for; the rest is looked at when it wakes.
 FDS_MAX: Final = 64
 
 
 class Felling(Protocol):
-    """A target, held. names: who was signalled, in words; failed: what kept others from it."""
+    """A target, held. victims: who was signalled; failed: what kept others from it."""
 
-    names: list[str]
+    victims: list[Victim]
 
     def verified(self) -> End:
         """Is the victim still the one that was chosen?"""
@@ -65,7 +66,7 @@ class OfProcess:
     """One process."""
 
     def __init__(self, ground: Ground, victim: Held, scope: str) -> None:
-        self.names: list[str] = []
+        self.victims: list[Victim] = []
         self._ground = ground
         self._victim = victim
         self._scope = scope
@@ -107,7 +108,7 @@ class OfProcess:
     def _sent(self, number: int) -> End:
         end = self._victim.send(number)
         if end is End.DONE:
-            self.names = [self._victim.name]
+            self.victims = [self._victim.victim]
         return end
 
 
@@ -115,7 +116,7 @@ class OfTree:
     """A process and its descendants, as many as may be signalled."""
 
     def __init__(self, ground: Ground, guard: Guard, victim: Held, scope: str) -> None:
-        self.names: list[str] = []
+        self.victims: list[Victim] = []
         self._ground = ground
         self._guard = guard
         self._scope = scope
@@ -166,8 +167,8 @@ class OfTree:
         ends = []
         for one in whom:
             ends.append(one.send(number))
-            if ends[-1] is End.DONE and one.name not in self.names:
-                self.names.append(one.name)
+            if ends[-1] is End.DONE and one.victim not in self.victims:
+                self.victims.append(one.victim)
         return End.DONE if End.DONE in ends else ends[0]
 
 
@@ -175,7 +176,7 @@ class OfGroup:
     """All of a cgroup, but for who may not be signalled."""
 
     def __init__(self, ground: Ground, guard: Guard, victim: Held, path: str) -> None:
-        self.names: list[str] = []
+        self.victims: list[Victim] = []
         self._ground = ground
         self._guard = guard
         self._victim = victim
@@ -191,41 +192,41 @@ class OfGroup:
 
     def ask(self) -> End:
         """SIGTERM to each, in the order in which they came in."""
-        self.names, failed = self._group.signal_each(signal.SIGTERM)
-        return End.DONE if self.names else next(iter(failed), End.GONE)
+        self.victims, failed = self._group.signal_each(signal.SIGTERM)
+        return End.DONE if self.victims else next(iter(failed), End.GONE)
 
     def kill(self) -> End:
         """By the kernel as one, or one by one where somebody in it must stay, or the kernel cannot."""
         there = self._group.members(self._guard.as_seen)
         if there.barred == 0 and self._group.kill_at_once():
             self._is_killed_whole = True
-            self._reached(there.names)
+            self._reached(there.victims)
             self._ground.reap(self._victim)
             # The end of hundreds that were forked from one another takes long: each waits for locks that they share
             # (unlink_anon_vmas(), mm/rmap.c), and reclaim holds. Their memory does not have to wait for that.
             self._ground.reap_all(there.pids)
             return End.DONE
         is_frozen = there.barred == 0 and self._group.freeze()
-        names, failed = self._group.signal_each(signal.SIGKILL, until_empty=True)
-        self._reached(names)
+        victims, failed = self._group.signal_each(signal.SIGKILL, until_empty=True)
+        self._reached(victims)
         self._ground.reap(self._victim)
         if is_frozen:
             self._group.thaw()
-        return End.DONE if self.names else next(iter(failed), End.GONE)
+        return End.DONE if self.victims else next(iter(failed), End.GONE)
 
     def is_over(self) -> bool:
         """Is it empty, but for who must stay?"""
         if self._is_killed_whole:
             return not self._group.is_populated()
-        return not self._group.members().names
+        return not self._group.members().victims
 
     def chase(self) -> None:
         """Who has come in since, or was born while the others were killed one by one."""
         if self._is_killed_whole:
             self._group.kill_at_once()
             return
-        names, _ = self._group.signal_each(signal.SIGKILL)
-        self._reached(names)
+        victims, _ = self._group.signal_each(signal.SIGKILL)
+        self._reached(victims)
 
     def freed_bytes(self) -> int:
         """What it used, less what it uses now; at least what the victim alone held."""
@@ -240,5 +241,5 @@ class OfGroup:
         """Let go."""
         self._victim.close()
 
-    def _reached(self, names: list[str]) -> None:
-        self.names += [name for name in names if name not in self.names]
+    def _reached(self, victims: list[Victim]) -> None:
+        self.victims += [victim for victim in victims if victim not in self.victims]

@@ -12,18 +12,19 @@ from typing import Final, NamedTuple
 
 from oompolicy.backends.kill.ground import GONE, Ground, number_in, read_small, write_small
 from oompolicy.backends.kill.process import End, Facts, Held, cgroup_of, facts_of, is_within, open_pid
+from oompolicy.rules.rule import Victim
 
 # So often the processes of a cgroup are listed anew in one go; what is still being forked is found at the next step.
 ROUNDS_MAX: Final = 16
 
 MaySignal = Callable[[int, Facts], bool]
-AsSeen = Callable[[int, str], tuple[str, bool] | None]
+AsSeen = Callable[[int, str], tuple[Victim, bool] | None]
 
 
 class Members(NamedTuple):
-    """Who may be signalled, in words, and how many may not; pids: of all that were listed."""
+    """Who may be signalled, and how many may not; pids: of all that were listed."""
 
-    names: list[str]
+    victims: list[Victim]
     barred: int
     pids: list[int]
 
@@ -70,26 +71,27 @@ class Group:
 
     def members(self, as_seen: AsSeen | None = None) -> Members:
         """Who is in it and below it, but for those that have ended; as_seen knows some without a look at them."""
-        names, barred = [], 0
+        victims: list[Victim] = []
+        barred = 0
         pids = self._listed(self._directory)
         for pid in pids:
             known = None if as_seen is None else as_seen(pid, self.path)
             if known is not None:
-                names += [known[0]] if known[1] else []
+                victims += [known[0]] if known[1] else []
                 barred += not known[1]
                 continue
             facts = _facts_or_none(self._ground, pid)
             if facts is None or facts.has_ended:
                 continue
             if self._may_signal(pid, facts):
-                names.append(f"{facts.comm} ({pid})")
+                victims.append(Victim(pid, facts.comm))
             else:
                 barred += 1
-        return Members(names, barred, pids)
+        return Members(victims, barred, pids)
 
-    def signal_each(self, number: int, until_empty: bool = False) -> tuple[list[str], set[End]]:
-        """Signal each process; until_empty: list them anew until nobody new is there. Their names, and what failed."""
-        names: list[str] = []
+    def signal_each(self, number: int, until_empty: bool = False) -> tuple[list[Victim], set[End]]:
+        """Signal each process; until_empty: list them anew until nobody new is there. Who was, and what failed."""
+        victims: list[Victim] = []
         failed: set[End] = set()
         done: set[tuple[int, int]] = set()
         for _ in range(ROUNDS_MAX if until_empty else 1):
@@ -102,14 +104,14 @@ class Group:
                     is_new = True
                     end = held.send(number)
                     if end is End.DONE:
-                        names.append(held.name)
+                        victims.append(held.victim)
                     elif end is not End.GONE:
                         failed.add(end)
                 finally:
                     held.close()
             if not is_new:
                 break
-        return names, failed
+        return victims, failed
 
     def _members(self, failed: set[End]) -> Iterator[Held]:
         """Each process, held, and seen to be in the cgroup after it was."""

@@ -13,6 +13,7 @@ from oompolicy.backends.kill.shield import Shield
 from oompolicy.mm.memcontrol import MemCgroup
 from oompolicy.mm.sched import Task
 from oompolicy.rules.preference import Preference, Preferences
+from oompolicy.rules.rule import Victim
 from oompolicy.snapshot import Snapshot
 
 
@@ -33,7 +34,7 @@ class Guard:
             task = self._read(pid, facts)
         return task is not None and self._may_go(task)
 
-    def as_seen(self, pid: int, path: str) -> tuple[str, bool] | None:
+    def as_seen(self, pid: int, path: str) -> tuple[Victim, bool] | None:
         """Who that was in the snapshot, in words, and may it go along; None where it was not in or below that cgroup.
 
         It is not looked at again: a file of /proc for each of hundreds takes seconds where memory is short. Another
@@ -42,7 +43,7 @@ class Guard:
         task = self._tasks.get(pid)
         if task is None or task.memcg is None or not is_within(task.memcg.path, path):
             return None
-        return f"{task.comm} ({pid})", self._may_go(task)
+        return Victim(pid, task.comm), self._may_go(task)
 
     def private_bytes(self, pid: int, start_ticks: int) -> int:
         """What the process alone held in the snapshot; 0 where it was not there."""

@@ -171,8 +171,8 @@ class Killing:
     def _freed(self, now_ms: int) -> Outcome | None:
         """The outcome, if memory came back; otherwise on to the next, with what was done remembered."""
         assert self._felling is not None
-        freed_bytes, names = self._felling.freed_bytes(), self._felling.names
-        victims = (*self._outcome.victims, *names)
+        freed_bytes = self._felling.freed_bytes()
+        victims = (*self._outcome.victims, *self._felling.victims)
         total_bytes = self._outcome.freed_bytes + freed_bytes
         cgroup = self._outcome.cgroup if self._outcome.victims or self._target is None else self._target.cgroup
         self._outcome = Outcome(self._order, len(victims), total_bytes, victims=victims, cgroup=cgroup)

@@ -15,6 +15,7 @@ from typing import Final
 
 from oompolicy.backends.kill.ground import GONE, OUT_OF_FDS, Ground, read_small
 from oompolicy.mm.sched import OOM_SCORE_ADJ_MIN, Task
+from oompolicy.rules.rule import Victim
 
 # /proc/PID/stat counts start times in clock ticks of USER_HZ (include/asm-generic/param.h).
 TICK_NS: Final = 10_000_000
@@ -72,9 +73,9 @@ class Held:
         self.is_reaped = False
 
     @property
-    def name(self) -> str:
-        """In words."""
-        return f"{self.comm} ({self.pid})"
+    def victim(self) -> Victim:
+        """Who it is, once it is signalled."""
+        return Victim(self.pid, self.comm)
 
     def has_ended(self) -> bool:
         """Is the process dead? A pidfd is readable from exit_notify() on, kernel/exit.c, after exit_mm()."""
