@@ -143,23 +143,12 @@ class Daemon:
         return False
 
     def _wait(self, others_ms: int | None) -> Sequence[tuple[int, int]]:
-        """What poll() says; nothing when others_ms has come.
-
-        Rules take their turns in between, and nothing else is asked whether it is due: this is all that happens while
-        memory is fine, and after seconds asleep each line of code comes from memory and not from a cache.
-        """
-        rules = self._rules
-        if rules is None:
-            return self._poll.poll(_left_ms(others_ms, now_ms()))
-        if rules.has_rules:
+        """What poll() says; nothing when others_ms has come."""
+        if self._rules is None:
+            return self._poll.poll(None if others_ms is None else max(others_ms - now_ms(), 0))
+        if self._rules.has_rules:
             self._turns.first()
-        now = now_ms()
-        while True:
-            told = self._poll.poll(_left_ms(_first(rules.due_ms, others_ms), now))
-            now = now_ms()
-            if told or (others_ms is not None and others_ms <= now):
-                return told
-            self._let_rules_have_their_turn(now)
+        return self._rules.wait(others_ms)
 
     def _let_rules_have_their_turn(self, now: int) -> None:
         """Before all others: they are for when there is no time to lose."""
@@ -299,10 +288,6 @@ class Daemon:
         if self._upkeep is not None:
             self._upkeep.close()
         self._notify.close()
-
-
-def _left_ms(due_ms: int | None, now: int) -> int | None:
-    return None if due_ms is None else max(due_ms - now, 0)
 
 
 def _first(one_ms: int | None, other_ms: int | None) -> int | None:

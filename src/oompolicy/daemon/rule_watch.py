@@ -124,6 +124,7 @@ class RuleWatch:
         self._generation = -1
         self._follow_ms: int | None = None
         self._follows_from_ms = 0
+        self._undo_ms: int | None = None  # when the keeper is next to undo something
         self._pending: dict[Pending, Order] = {}
         self._waited_for: set[int] = set()
         self._said: set[str] = set()
@@ -133,6 +134,7 @@ class RuleWatch:
         self._poll = poll
         self._sensing.register(poll)
         self._say(self._sensing.notes)
+        self._ask_the_keeper()
 
     def obey(self, rules: Sequence[Armed], overall: Budget | None, sensing: Sensing, now_ms: int) -> None:
         """Other rules from now on, and what they read; orders under way go on."""
@@ -157,10 +159,26 @@ class RuleWatch:
     @property
     def due_ms(self) -> int | None:
         """When to take a turn at the latest; None: not before something wakes."""
-        undo_ms = None if self._keeper is None else self._keeper.next_due_ms()
-        if not self._pending and undo_ms is None:
-            return _first(self._look_ms, self._follow_ms)
-        return _first(self._look_ms, self._follow_ms, undo_ms, *(each.wake_at_ms for each in self._pending))
+        if not self._pending and self._follow_ms is None and self._undo_ms is None:
+            return self._look_ms
+        wake_at_ms = (each.wake_at_ms for each in self._pending)
+        return _first(self._look_ms, self._follow_ms, self._undo_ms, *wake_at_ms)
+
+    def wait(self, others_ms: int | None) -> Sequence[tuple[int, int]]:
+        """What the loop's poll() says; nothing when others_ms has come. Turns are taken meanwhile.
+
+        Nothing else is asked whether it is due: glances are all that happens while memory is fine, and after seconds
+        asleep every line of code comes from memory and not from a cache.
+        """
+        while True:
+            due_ms, now_ms = self.due_ms, self._now_ms()
+            if others_ms is not None and (due_ms is None or others_ms < due_ms):
+                due_ms = others_ms
+            told = self._poll.poll(None if due_ms is None else max(due_ms - now_ms, 0))
+            now_ms = self._now_ms()
+            if told or (others_ms is not None and others_ms <= now_ms):
+                return told
+            self.turn(now_ms)
 
     def woken(self, fd: int, events: int, now_ms: int) -> bool:
         """poll() has said this of a descriptor: take a turn now, if it is a reason to. Is it one of a sensor?"""
@@ -189,8 +207,9 @@ class RuleWatch:
 
     def turn(self, now_ms: int) -> None:
         """Do what is due."""
-        if self._keeper is not None:
+        if self._keeper is not None and self._undo_ms is not None and self._undo_ms <= now_ms:
             self._keeper.undo_due(now_ms)
+            self._ask_the_keeper()
         if self._follow_ms is not None and self._follow_ms <= now_ms and self._follow(now_ms):
             # New scopes are judged soon, many at once where many come at once.
             self._look_ms = self._full_ms = _first(self._look_ms, now_ms + NEAR_MS)
@@ -201,6 +220,11 @@ class RuleWatch:
         if self._look_ms is not None and self._look_ms <= now_ms:
             self._look(now_ms)
         self._wait_for_pending()
+        self._ask_the_keeper()
+
+    def _ask_the_keeper(self) -> None:
+        """Only where something was done, or undone: to ask takes longer than a glance."""
+        self._undo_ms = None if self._keeper is None else self._keeper.next_due_ms()
 
     def close(self) -> None:
         """Let go of everything; what has been begun stays done."""

@@ -31,10 +31,15 @@ def noticed(ebb: Ebb, available_bytes: int, now_ms: int) -> Ebb:
     >>> noticed(noticed(Ebb(), 200, 0), 197, 100).is_fast
     False
     """
-    before = next((mark for mark in reversed(ebb.marks) if now_ms - mark[0] >= APART_MS), None)
-    if before is None:
-        return ebb if ebb.marks else Ebb(((now_ms, available_bytes),))
+    marks = ebb.marks
+    if not marks:
+        return Ebb(((now_ms, available_bytes),))
+    before = marks[-1]
+    if now_ms - before[0] >= APART_MS:
+        marks = before, (now_ms, available_bytes)
+    elif now_ms - marks[0][0] >= APART_MS:
+        before = marks[0]
+    else:
+        return ebb
     fallen = before[1] - available_bytes
-    is_fast = fallen > 0 and available_bytes * (now_ms - before[0]) < GONE_WITHIN_MS * fallen
-    marks = ebb.marks if now_ms - ebb.marks[-1][0] < APART_MS else (ebb.marks[-1], (now_ms, available_bytes))
-    return Ebb(marks, is_fast)
+    return Ebb(marks, fallen > 0 and available_bytes * (now_ms - before[0]) < GONE_WITHIN_MS * fallen)

@@ -16,6 +16,9 @@ from oompolicy.sources.kept_file import KeptFile, number_of
 from oompolicy.sources.pressure import NONE, read_pressure
 from oompolicy.sources.zram import ZramReader
 
+# "MemTotal:", its number, "kB", and so on: what is looked for is among the first words.
+_FIRST_WORDS: Final = 64
+
 RESOURCES: Final = ("memory", "io", "cpu")
 
 # Fields of /proc/vmstat; each is the sum of the lines there are (vmstat_text[], mm/vmstat.c). One number for both kinds
@@ -95,9 +98,25 @@ def _amounts(text: bytes) -> tuple[int, int, int, int, int]:
     C: meminfo_proc_show(), fs/proc/meminfo.c. MemAvailable came with commit 34e431b0ae39 "/proc/meminfo: provide
     estimated available memory" (in v3.14); before it, what can be dropped at once comes near.
     """
+    words = text.split(None, _FIRST_WORDS)
+    at = words.index
+    try:
+        total, free, available = at(b"MemTotal:"), at(b"MemFree:"), at(b"MemAvailable:")
+        swap_total, swap_free = at(b"SwapTotal:"), at(b"SwapFree:")
+    except ValueError:
+        return _amounts_of_old(text)
+    return (
+        int(words[total + 1]) * 1024,
+        int(words[available + 1]) * 1024,
+        int(words[free + 1]) * 1024,
+        int(words[swap_total + 1]) * 1024,
+        int(words[swap_free + 1]) * 1024,
+    )
+
+
+def _amounts_of_old(text: bytes) -> tuple[int, int, int, int, int]:
     lines = b"\n" + text
-    total = _kib(lines, b"\nMemTotal:")
-    free = _kib(lines, b"\nMemFree:")
+    total, free = _kib(lines, b"\nMemTotal:"), _kib(lines, b"\nMemFree:")
     available = number_of(lines, b"\nMemAvailable:")
     if available is None:
         cached = _kib(lines, b"\nBuffers:") + _kib(lines, b"\nCached:") - _kib(lines, b"\nShmem:")

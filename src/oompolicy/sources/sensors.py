@@ -111,6 +111,7 @@ class Sensors:
         self._proc = proc
         self._poll: select.poll | None = None
         self._machine = MachineReader(proc, wanted.machine, sys)
+        self.glance = self._machine.glance  # the machine's amounts alone, see there
         self._triggers: dict[_Key, tuple[Asked, PressureTrigger]] = {}
         self._key_of: dict[int, _Key] = {}
         self._refused: set[_Key] = set()
@@ -173,10 +174,6 @@ class Sensors:
             self._arm(key, Asked(cast(Kind, watch.kind), watch.stall_us, watch.window_us))
         for file in files:
             self._watch(file.scope, file.file)
-
-    def glance(self) -> tuple[int, int, int, int, int]:
-        """The machine's amounts alone, see MachineReader.glance(). Raises SourceError."""
-        return self._machine.glance()
 
     def read(self, at_ms: int) -> Readings:
         """All that is wanted. A cgroup that is gone, or cannot be read, is left out. Raises SourceError."""
