@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-import inspect
 import linecache
 import types
 from collections.abc import Callable
@@ -21,6 +20,9 @@ from oompolicy.compiler.place import Place
 
 # Their value is one number, whatever the task: an operation on constants alone is computed exactly, as one number.
 CONSTANT_CALLS: Final = frozenset({"min", "max", "abs"})
+
+
+_CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x80, 0x200  # Include/cpython/code.h, as inspect has them
 
 
 class NoSourceError(Exception):
@@ -116,7 +118,7 @@ def source_of(function: Callable[..., object]) -> FunctionSource:
     code = function.__code__
     if code.co_name == "<lambda>":
         raise NoSourceError("it is a lambda")
-    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+    if code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR):
         raise NoSourceError("it is async")
     lines = linecache.getlines(code.co_filename, function.__globals__)
     if not lines:

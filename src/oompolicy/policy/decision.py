@@ -115,6 +115,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What the policy has said of a task, and from what."""
+
     verdict: int | Verdict
     preselected: bool
     reads: Reads
@@ -180,6 +182,8 @@ class _Hook:
 
 @dataclass(frozen=True, slots=True)
 class _Preselected:
+    """Whom the policy puts before all others."""
+
     tasks: tuple[KernelTask, ...]
     memcgs: tuple[MemCgroup, ...]
 

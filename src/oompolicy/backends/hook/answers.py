@@ -58,6 +58,8 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
+    """The policy, and on what terms it is asked."""
+
     policy: Policy
     now_ns: int | None
     limit: CallLimit
