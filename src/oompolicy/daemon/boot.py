@@ -24,7 +24,7 @@ def boot(fd: int) -> None:
 
 
 def hold_back() -> None:
-    """Some 0.8 MiB: dataclasses asks for signatures of classes without a docstring, pathlib for URLs; we have neither."""
+    """0.8 MiB: dataclasses asks for signatures of classes without a docstring, pathlib for URLs; we have neither."""
     sys.modules["inspect"] = Late("inspect")
     sys.modules["urllib.parse"] = Late("urllib.parse", "quote_from_bytes")
 
