@@ -37,7 +37,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not guest or guest_core"
+	scripts/test $(BIN)
 
 test-guest: $(READY)
 	scripts/setup --real $(VENV)
