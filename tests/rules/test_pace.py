@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from oompolicy.rules.pace import Pace, Seen, glance_wait_ms, left_ms, looked, told
+from oompolicy.rules.pace import Glances, Pace, Seen, glance_wait_ms, glanced, left_ms, looked, told
 
 CALM = Seen()
 
@@ -98,8 +98,26 @@ def test_what_amounts_alone_say_is_reckoned_without_a_look() -> None:
 
 
 def test_a_glance_is_good_for_what_is_left_and_shorter_where_memory_falls() -> None:
-    assert glance_wait_ms(1300, 1300, 1000) == 1300
-    assert glance_wait_ms(50_000, 50_000, 1000) == 10_000
-    assert glance_wait_ms(30, 30, 100) == 100
-    assert glance_wait_ms(30, 40, 100) == 30
-    assert glance_wait_ms(3, 10, 100) == 10
+    assert glance_wait_ms(1300, is_falling=False) == 1300
+    assert glance_wait_ms(50_000, is_falling=False) == 10_000
+    assert glance_wait_ms(30, is_falling=False) == 100
+    assert glance_wait_ms(30, is_falling=True) == 30
+    assert glance_wait_ms(3, is_falling=True) == 10
+
+
+def test_memory_that_goes_in_steps_is_seen_to_fall_between_them() -> None:
+    """10 ms apart, most glances see the same amount; the first wait after that would be 100 ms long."""
+    glances, seen = Glances(((0, 60.0),)), []
+    for now_ms in range(10, 400, 10):
+        glances = glanced(glances, 60 - now_ms // 40 * 4, now_ms)
+        seen.append(glances.is_falling)
+    assert seen.index(True) <= 10
+    assert all(seen[10:])
+    for now_ms in range(400, 700, 10):
+        glances = glanced(glances, 24, now_ms)
+    assert not glances.is_falling
+
+
+def test_after_a_long_calm_the_speed_of_late_counts() -> None:
+    glances = glanced(glanced(Glances(((0, 4000.0),)), 3999, 3800), 150, 3900)
+    assert glances.is_falling

@@ -24,9 +24,11 @@ from oompolicy.rules.pace import (
     RESTS_AT_MOST_MS,
     SUSTAINED_EVERY_MS,
     Amounts,
+    Glances,
     Pace,
     Seen,
     glance_wait_ms,
+    glanced,
     left_ms,
     looked,
     told,
@@ -118,7 +120,7 @@ class RuleWatch:
         self._looked_ms: int | None = None
         self._full_ms: int | None = 0  # until then amounts alone may put the look off
         self._level: tuple[float, Amounts] | None = None  # how far the nearest was at the last look, and from where
-        self._glanced: tuple[int, float] = (0, 0.0)  # when, and what was left
+        self._glances = Glances()
         self._ebb = Ebb()
         self._rests_until_ms = 0  # what a look may take of the time forbids another one before
         self._generation = -1
@@ -251,9 +253,8 @@ class RuleWatch:
         self._ebb = noticed(self._ebb, amounts[1], now_ms)
         if now_ms >= self._rests_until_ms and (left <= 0 or (self._ebb.is_fast and self._has_not_looked(now_ms))):
             return False
-        at_ms, before = self._glanced
-        self._glanced = now_ms, left
-        look_ms = now_ms + int(glance_wait_ms(left, before, now_ms - at_ms))
+        self._glances = glances = glanced(self._glances, left, now_ms)
+        look_ms = now_ms + int(glance_wait_ms(left, glances.is_falling))
         if left <= 0:
             look_ms = self._rests_until_ms
         self._look_ms = look_ms if self._full_ms is None else min(look_ms, self._full_ms)
@@ -298,7 +299,7 @@ class RuleWatch:
             machine = readings.machine
             memory = machine.mem_total_bytes, machine.mem_available_bytes, machine.mem_free_bytes
             self._level = level_ms, (*memory, machine.swap_total_bytes, machine.swap_free_bytes)
-            self._glanced = now_ms, level_ms
+            self._glances = Glances(((now_ms, level_ms),), self._glances.is_falling or self._pace.is_falling)
 
     def _fail(self, why: str, now_ms: int) -> None:
         self._say([why])

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# Speeds are told from amounts that are so far apart at least: they go in steps (see Pace.marks in pace.py).
-APART_MS: Final = 100
+from oompolicy.rules.marks import Marks, marked
+
 # A look, a choice and a kill have to find room in it, on a machine that is slow because its memory is going.
 GONE_WITHIN_MS: Final = 3_000
 
 
 class Ebb(NamedTuple):
-    """marks: when what was available, the older first. is_fast: at that speed all is gone within GONE_WITHIN_MS."""
+    """marks: when what was available. is_fast: at that speed all is gone within GONE_WITHIN_MS."""
 
-    marks: tuple[tuple[int, int], ...] = ()
+    marks: Marks = ()
     is_fast: bool = False
 
 
@@ -31,15 +31,8 @@ def noticed(ebb: Ebb, available_bytes: int, now_ms: int) -> Ebb:
     >>> noticed(noticed(Ebb(), 200, 0), 197, 100).is_fast
     False
     """
-    marks = ebb.marks
-    if not marks:
-        return Ebb(((now_ms, available_bytes),))
-    before = marks[-1]
-    if now_ms - before[0] >= APART_MS:
-        marks = before, (now_ms, available_bytes)
-    elif now_ms - marks[0][0] >= APART_MS:
-        before = marks[0]
-    else:
-        return ebb
+    before, marks = marked(ebb.marks, available_bytes, now_ms)
+    if before is None:
+        return Ebb(marks, ebb.is_fast)
     fallen = before[1] - available_bytes
     return Ebb(marks, fallen > 0 and available_bytes * (now_ms - before[0]) < GONE_WITHIN_MS * fallen)

@@ -10,7 +10,9 @@ lasts will have lasted long enough.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+from oompolicy.rules.marks import Marks, marked
 
 # How fast memory and swap can fill, as earlyoom reckons (main.c): DDR3 at its best, and an NVMe disk.
 MEMORY_BYTES_PER_MS: Final = 6000 * (1 << 20) // 1000
@@ -125,10 +127,28 @@ def left_ms(earliest_ms: float, before: Amounts, now: Amounts) -> float:
     return max(earliest_ms - come_ms, 0.0)
 
 
-def glance_wait_ms(left_ms: float, before_ms: float, span_ms: int) -> float:
-    """How long a glance at the amounts is good for; before_ms was left span_ms ago."""
-    shrunk = before_ms - left_ms
-    is_falling = shrunk > 0 and left_ms * span_ms < FALLS_WITHIN_MS * shrunk
+class Glances(NamedTuple):
+    """What is remembered of glances: what was left when, and whether the threshold would be crossed within a second."""
+
+    marks: Marks = ()
+    is_falling: bool = False
+
+
+def glanced(glances: Glances, left_ms: float, now_ms: int) -> Glances:
+    """What is left now.
+
+    >>> glanced(Glances(((0, 300),)), 200, 100).is_falling, glanced(Glances(((0, 300),)), 299, 100).is_falling
+    (True, False)
+    """
+    before, marks = marked(glances.marks, left_ms, now_ms)
+    if before is None:
+        return Glances(marks, glances.is_falling)
+    shrunk = before[1] - left_ms
+    return Glances(marks, shrunk > 0 and left_ms * (now_ms - before[0]) < FALLS_WITHIN_MS * shrunk)
+
+
+def glance_wait_ms(left_ms: float, is_falling: bool) -> float:
+    """How long a glance at the amounts is good for."""
     return min(max(left_ms, CLOSE_MS if is_falling else NEAR_MS), FAR_MS)
 
 
