@@ -106,15 +106,19 @@ def _task(record: Record, memcg: MemCgroup | None, page_size: int) -> Task:
 
 def _mm(record: Record, page_size: int) -> Mm:
     """get_mm_counter() takes what is below 0 for 0, each for itself."""
-    file, anon, shmem = max(record.rss_file, 0), max(record.rss_anon, 0), max(record.rss_shmem, 0)
+    _, _, file, anon, swap, shmem, pgtables_bytes, total_vm, *_ = record
+    # Not max(): of two thousand processes its calls would take a tenth of the snapshot's time.
+    file = file if file > 0 else 0
+    anon = anon if anon > 0 else 0
+    shmem = shmem if shmem > 0 else 0
     return Mm(
         file + anon + shmem,
-        max(record.swap, 0),
-        max(record.pgtables_bytes, 0) // page_size,
+        swap if swap > 0 else 0,
+        (pgtables_bytes if pgtables_bytes > 0 else 0) // page_size,
         anon,
         file,
         shmem,
-        record.total_vm,
+        total_vm,
         bool(record.bits & OOM_SKIP),
     )
 

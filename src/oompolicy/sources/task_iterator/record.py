@@ -60,9 +60,8 @@ OFFSETS: Final = {
     for number, name in enumerate(Record._fields)
 }
 assert LAYOUT.size % 8 == 0
-_TELLS: Final = tuple(
-    (struct.Struct("=" + _FORMAT[name]), OFFSETS[name]) for name in ("start_ns", "pid", "tgid", "bits")
-)
+_BEFORE_PID, _BEFORE_BITS = OFFSETS["pid"] - SIZES["start_ns"], OFFSETS["bits"] - OFFSETS["ppid"]
+_TELLS: Final = struct.Struct(f"=Q{_BEFORE_PID}xii{_BEFORE_BITS}xI")  # start_ns, pid, tgid, bits
 
 
 def records(data: bytes) -> Iterator[Record]:
@@ -74,7 +73,7 @@ def records(data: bytes) -> Iterator[Record]:
     places: list[tuple[int, int, int]] = []  # start, tgid, where
     without: dict[int, tuple[int, int, int]] = {}  # leaders that have no memory, until a thread of theirs comes
     for at in range(0, len(data), LAYOUT.size):
-        start_ns, pid, tgid, bits = (read.unpack_from(data, at + offset)[0] for read, offset in _TELLS)
+        start_ns, pid, tgid, bits = _TELLS.unpack_from(data, at)
         place = start_ns, tgid, at
         if pid != tgid:
             if without.pop(tgid, None) is not None:
@@ -84,4 +83,4 @@ def records(data: bytes) -> Iterator[Record]:
         else:
             without[tgid] = place
     for _, _, at in sorted((*places, *without.values())):
-        yield Record._make(LAYOUT.unpack_from(data, at))
+        yield Record(*LAYOUT.unpack_from(data, at))
