@@ -60,7 +60,8 @@ def of_type(one: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         "Details | None": st.none(),  # asks the machine, which a recording leaves behind
         "dict[int, int]": st.dictionaries(st.integers(0, 1023), PAGES, max_size=3),
     }
-    return by_annotation[str(one.type)]
+    kind = str(one.type)
+    return by_annotation[kind[len("Final[") : -1] if kind.startswith("Final[") else kind]
 
 
 def fields_of(kind: type[Any], **given_fields: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
