@@ -126,8 +126,14 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 def real_time_priorities(pid: int) -> list[int]:
-    """Of each of its threads, the first one first; 0: as others."""
-    return [os.sched_getparam(int(task.name)).sched_priority for task in sorted(Path(f"/proc/{pid}/task").iterdir())]
+    """Of each of its threads, the first one first, once that one waits; 0: as others, as while it sees to values."""
+    end = time.monotonic() + 15
+    while True:
+        threads = sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+        found = [os.sched_getparam(thread).sched_priority for thread in threads]
+        if found[0] > 0 or time.monotonic() > end:
+            return found
+        time.sleep(0.02)
 
 
 def started(systemd: Systemd) -> None:
