@@ -49,6 +49,14 @@ def test_every_field_is_read_from_its_file(proc: Path) -> None:
     assert reading.oom_kills == 2
 
 
+@pytest.mark.parametrize("lines", range(40))
+def test_amounts_are_found_wherever_they_stand(proc: Path, lines: int) -> None:
+    """Kernels differ in the lines before those of swap (HighTotal, MmapCopy), and what follows is not taken apart."""
+    more = "".join(f"More{number}: 7 kB\n" for number in range(lines))
+    write(proc / "meminfo", MEMINFO.replace("SwapTotal:", more + "SwapTotal:") + "Dirty: 9 kB\n" * 9)
+    assert MachineReader(proc).glance()[3:] == (2_000_000 * 1024, 1_500_000 * 1024)
+
+
 def test_what_nobody_wants_is_not_even_opened(proc: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     reader = MachineReader(proc)

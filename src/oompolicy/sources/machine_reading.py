@@ -103,15 +103,15 @@ def _amounts(text: bytes) -> tuple[int, int, int, int, int]:
     try:
         total, free, available = at(b"MemTotal:"), at(b"MemFree:"), at(b"MemAvailable:")
         swap_total, swap_free = at(b"SwapTotal:"), at(b"SwapFree:")
-    except ValueError:
+        return (
+            int(words[total + 1]) * 1024,
+            int(words[available + 1]) * 1024,
+            int(words[free + 1]) * 1024,
+            int(words[swap_total + 1]) * 1024,
+            int(words[swap_free + 1]) * 1024,
+        )
+    except ValueError:  # one is not there, or further down than the first words
         return _amounts_of_old(text)
-    return (
-        int(words[total + 1]) * 1024,
-        int(words[available + 1]) * 1024,
-        int(words[free + 1]) * 1024,
-        int(words[swap_total + 1]) * 1024,
-        int(words[swap_free + 1]) * 1024,
-    )
 
 
 def _amounts_of_old(text: bytes) -> tuple[int, int, int, int, int]:
